@@ -1,0 +1,23 @@
+# The developer's one door. `make check` is what CI holds every change to.
+.PHONY: check test slow lint format smoke
+
+check: lint test
+
+test:
+	python -m pytest
+
+slow:
+	python -m pytest -m slow
+
+lint:
+	ruff check .
+	ruff format --check .
+	mypy
+
+format:
+	ruff check --fix .
+	ruff format .
+
+# A whole run in seconds, offline: look at what it leaves in outputs/latest.
+smoke:
+	python main.py --dataset digits --num_epochs 3 --tsne_samples 300

@@ -1,0 +1,17 @@
+"""Variational autoencoders on MNIST. `from vae import VAE`; names are loaded when first asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae.model import VAE, VAEOutput, reparameterize
+
+_HOMES = {"VAE": "vae.model", "VAEOutput": "vae.model", "reparameterize": "vae.model"}
+__all__ = ["VAE", "VAEOutput", "reparameterize"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use: `python main.py --help` must not wait for torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vae' has no attribute {name!r}")

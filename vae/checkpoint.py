@@ -1,0 +1,49 @@
+"""Checkpoints: tensors and plain Python only, written whole or not at all, loaded without running code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae.files import FileError, write_atomic
+
+FORMAT = 1  # raised when an older reader would misread a newer file
+KEYS = ("format", "model_state", "optimizer_state", "latent_dim", "image_shape", "config", "epoch", "random_state")
+
+
+class CheckpointError(FileError):
+    """A checkpoint that can't be used."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically; `format` is added."""
+    buffer = io.BytesIO()  # so that a full disk is an OSError of ours, not one that torch wraps
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: one line that says why the file can't be used.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
+        raise CheckpointError(f"{path} is no checkpoint of ours, or it is damaged") from None
+    missing = [key for key in KEYS if key not in state] if isinstance(state, dict) else list(KEYS)
+    if missing:
+        raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")
+    if state["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']!r}, this version reads {FORMAT}: update the program")
+    return state

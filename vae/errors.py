@@ -1,0 +1,16 @@
+"""Mistakes that belong to the person at the keyboard, told in one line."""
+
+
+class UserError(Exception):
+    """Something the person can mend: `main.py` prints the message as one line and exits with `exit_code`.
+
+    Everything else that is raised is a bug of ours and keeps its traceback.
+    """
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A flag, a value or a combination of flags that can't be."""
+
+    exit_code = 2

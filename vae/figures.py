@@ -1,0 +1,207 @@
+"""Tensors in, PNG out. The only file that knows matplotlib.
+
+Shapes: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from vae.files import write_atomic
+
+DPI = 160
+INK, FAINT = "#1f2430", "#6b7280"
+# Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency.
+COLORS = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+STYLE = {
+    "font.size": 10,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "grid.color": "#e5e7eb",
+    "legend.frameon": False,
+}
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        with mpl.rc_context(STYLE):
+            draw(*args, **kwargs)
+
+    return drawn
+
+
+def _new(width: float, height: float, title: str, subtitle: str) -> Figure:
+    """A figure of the given inches whose top strip holds title and subtitle, left-aligned with a margin."""
+    figure = Figure(figsize=(width, height + 0.62), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.62 / (height + 0.62)))  # type: ignore[union-attr]
+    left, total = 0.12 / width, height + 0.62
+    figure.text(left, 1 - 0.10 / total, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
+    figure.text(left, 1 - 0.36 / total, subtitle, fontsize=8.5, color=FAINT, va="top", parse_math=False)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
+
+
+def _to_array(images: Tensor) -> np.ndarray:
+    """(N, C, H, W) in [0, 1] to (N, H, W) or (N, H, W, 3)."""
+    array = images.detach().float().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def tile(images: Tensor, columns: int, *, gap: int = 2, background: float = 1.0) -> np.ndarray:
+    """Arrange images (N, C, H, W) row by row with `gap` pixels between: (height, width) or (height, width, 3)."""
+    array = _to_array(images)
+    height, width = array.shape[1:3]
+    rows = math.ceil(len(array) / columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *array.shape[3:])
+    sheet = np.full(shape, background, dtype=np.float32)
+    for position, image in enumerate(array):
+        top, left = position // columns * (height + gap), position % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def _show(axes: Axes, sheet: np.ndarray) -> None:
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+
+
+@_styled
+def draw_samples(path: Path, images: Tensor, *, title: str, subtitle: str, columns: int = 8) -> None:
+    """A grid of generated images (N, C, H, W), pixel means in [0, 1]."""
+    sheet = tile(images, columns)
+    figure = _new(5.2, 5.2 * sheet.shape[0] / sheet.shape[1], title, subtitle)
+    _show(figure.add_subplot(), sheet)
+    _save(figure, path)
+
+
+@_styled
+def draw_reconstructions(
+    path: Path, originals: Tensor, reconstructions: Tensor, *, class_names: Sequence[str], title: str, subtitle: str
+) -> None:
+    """Originals over their reconstructions, a column a class.
+
+    Args:
+        path: the PNG to write.
+        originals: (rows · classes, C, H, W) in [0, 1], row by row, each row one image of every class.
+        reconstructions: the same shape and order.
+        class_names: one a column.
+        title: what is shown.
+        subtitle: data, epoch and protocol.
+    """
+    classes = len(class_names)
+    figure = _new(8.0, 4.85, title, subtitle)
+    bands = figure.subplots(len(originals) // classes, 1)
+    for row, axes in enumerate(np.atleast_1d(bands)):
+        here = slice(row * classes, (row + 1) * classes)
+        sheet = np.concatenate([tile(originals[here], classes), tile(reconstructions[here], classes)])
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        height, width = sheet.shape[0] / 2, sheet.shape[1] / classes
+        axes.set_yticks([height * 0.5, height * 1.5], ["original", "reconstruction"])
+        axes.set_xticks([width * (column + 0.5) for column in range(classes)], class_names if row == 0 else [])
+        axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
+        axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+@_styled
+def draw_scatter(
+    path: Path,
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    title: str,
+    subtitle: str,
+    axis_labels: tuple[str, str],
+) -> None:
+    """Points (N, 2) coloured by class, with a legend and each class's name at its median."""
+    figure = _new(7.2, 6.2, title, subtitle)
+    axes = figure.add_subplot()
+    size = float(np.clip(2e4 / max(len(points), 1), 3.0, 14.0))
+    order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of the others
+    colors = np.array(COLORS)[labels % len(COLORS)]
+    axes.scatter(*points[order].T, c=colors[order], s=size, alpha=0.65, linewidths=0, rasterized=True)
+    for index, name in enumerate(class_names):
+        members = points[labels == index]
+        axes.scatter([], [], color=COLORS[index % len(COLORS)], s=36, label=name)
+        if len(members):
+            x, y = np.median(members, axis=0)
+            halo = [withStroke(linewidth=3, foreground="white")]
+            axes.text(x, y, name, fontsize=13, fontweight="bold", ha="center", va="center", path_effects=halo)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
+    axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
+    axes.grid(True, linewidth=0.6)
+    axes.set_axisbelow(True)
+    _save(figure, path)
+
+
+@_styled
+def draw_manifold(path: Path, images: Tensor, quantiles: Sequence[float], *, title: str, subtitle: str) -> None:
+    """What every place of a two-dimensional latent space decodes to.
+
+    Args:
+        path: the PNG to write.
+        images: (n · n, C, H, W) in [0, 1], first row at the highest z2, first column at the lowest z1.
+        quantiles: the n prior quantiles, ascending, that rows and columns stand at.
+        title: what is shown.
+        subtitle: data, epoch and protocol.
+    """
+    count = len(quantiles)
+    figure = _new(7.0, 7.0, title, subtitle)
+    axes = figure.add_subplot()
+    axes.imshow(
+        tile(images, count, gap=0), cmap="gray", vmin=0, vmax=1, extent=(0, count, 0, count), interpolation="nearest"
+    )
+    ticks = np.linspace(0, count - 1, 5).round().astype(int)
+    values = [f"{NormalDist().inv_cdf(quantiles[tick]):+.2f}" for tick in ticks]
+    axes.set_xticks(ticks + 0.5, values)
+    axes.set_yticks(ticks + 0.5, values)
+    axes.set(xlabel="z₁", ylabel="z₂")
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+@_styled
+def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, subtitle: str) -> None:
+    """Loss, reconstruction term and KL over the epochs, a panel each, one line a split."""
+    figure = _new(10.5, 3.4, title, subtitle)
+    epochs = [row["epoch"] for row in rows]
+    names = {"loss": "loss = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
+    for axes, (term, name) in zip(figure.subplots(1, 3), names.items(), strict=True):
+        for split, color, style in (("train", COLORS[0], "-"), ("val", COLORS[4], "-."), ("test", COLORS[6], "--")):
+            if f"{split}/{term}" in rows[-1]:
+                values = [row[f"{split}/{term}"] for row in rows]
+                marker = "o" if len(rows) == 1 else None
+                axes.plot(epochs, values, style, color=color, linewidth=1.8, label=split, marker=marker)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set(xlabel="epoch", ylabel="nats per image")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.grid(True, linewidth=0.6)
+        axes.legend()
+    _save(figure, path)

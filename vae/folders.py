@@ -1,0 +1,131 @@
+"""A run's folders: made once, never shared, never overwritten unasked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from vae.config import Config
+from vae.errors import UsageError
+from vae.files import FileError
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a run writes: `run_dir` in outputs/, `log_path` in runs/."""
+
+    run_dir: Path
+    log_path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.run_dir / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a resumed run starts from."""
+        return self.checkpoints / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation loss; there is one only with a validation set."""
+        return self.checkpoints / "best.pt"
+
+    @property
+    def config(self) -> Path:
+        """The run's configuration, versions, seed and device."""
+        return self.run_dir / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """A line of JSON per epoch."""
+        return self.run_dir / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """The closing figures; there only when a run has finished."""
+        return self.run_dir / "results.json"
+
+
+def check_name_is_free(config: Config) -> None:
+    """Refuse a taken `--run_name` before anything is loaded or written.
+
+    Raises:
+        UsageError: a run of that name is there, or something that is no run and so is never replaced.
+    """
+    if not config.run_name:
+        return
+    folders = _folders(config, config.run_name)
+    if config.overwrite:
+        if folders.run_dir.exists() and not folders.config.is_file():
+            raise UsageError(f"--overwrite: {folders.run_dir} is no run of ours (it has no config.json): remove it yourself")
+        return
+    for folder in (folders.run_dir, folders.log_path):
+        if os.path.lexists(folder):
+            raise UsageError(
+                f"--run_name {config.run_name}: {folder} is there already; choose another name, "
+                f"continue it with --resume {folders.run_dir}, or replace it with --overwrite"
+            )
+
+
+def create(config: Config) -> Folders:
+    """Make the folders of a new run, under its name or the time and the model's name.
+
+    Raises:
+        UsageError: the name is taken.
+        FileError: the folders can't be made.
+    """
+    check_name_is_free(config)
+    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"
+    try:
+        if config.run_name and config.overwrite:
+            folders = _folders(config, stem)
+            for folder in (folders.run_dir, folders.log_path):
+                if folder.exists():
+                    shutil.rmtree(folder)
+        for attempt in range(1, 1000):
+            folders = _folders(config, stem if attempt == 1 else f"{stem}-{attempt}")
+            if _claim(folders):
+                return folders
+            if config.run_name:
+                raise UsageError(f"--run_name {config.run_name}: another run has just taken that name")
+    except OSError as error:
+        raise FileError(f"can't make the run's folders: {error.strerror or error}: {error.filename}") from None
+    raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
+
+
+def _folders(config: Config, name: str) -> Folders:
+    return Folders(Path(config.output_dir) / name, Path(config.log_dir) / name)
+
+
+def _claim(folders: Folders) -> bool:
+    """Make both folders, or neither; `mkdir` lets one of two racing runs win."""
+    for folder in (folders.run_dir, folders.log_path):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folders.run_dir.mkdir()
+    except FileExistsError:
+        return False
+    try:
+        folders.log_path.mkdir()
+    except OSError as error:
+        folders.run_dir.rmdir()
+        if isinstance(error, FileExistsError):
+            return False
+        raise
+    return True
+
+
+def point_latest(run_dir: Path) -> None:
+    """Let `outputs/latest` lead to this run; left undone where links can't be made or `latest` is a folder."""
+    link = run_dir.parent / "latest"
+    scratch = run_dir.parent / f".latest.{os.getpid()}"
+    try:
+        scratch.symlink_to(run_dir.name, target_is_directory=True)
+        os.replace(scratch, link)
+    except OSError:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""The record of a run: metrics.jsonl and TensorBoard. The only file that knows TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from vae.files import FileError, write_atomic
+
+
+def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl up to `last_epoch`; later ones, or half of one, are what a killed run left.
+
+    Raises:
+        FileError: an earlier row is missing or damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in path.read_text().splitlines() if last_epoch else []:
+            if len(rows) == last_epoch:
+                break
+            rows.append(json.loads(line))
+    except OSError as error:
+        raise FileError(f"can't read {path}: {error.strerror or error}") from None
+    except ValueError:  # bad JSON or bad UTF-8
+        raise FileError(f"{path}: line {len(rows) + 1} is damaged") from None
+    if [row.get("epoch") if isinstance(row, dict) else None for row in rows] != list(range(1, last_epoch + 1)):
+        raise FileError(f"{path} doesn't hold epochs 1 to {last_epoch}, which the checkpoint has seen")
+    return rows
+
+
+class Tracker:
+    """Writes each epoch once to both records. Everything is on disk when a method returns.
+
+    Args:
+        metrics_path: the run's metrics.jsonl.
+        log_path: the run's TensorBoard folder.
+        rows: the epochs already recorded; what lies beyond them is cut off, as a resumed run writes it anew.
+    """
+
+    def __init__(self, metrics_path: Path, log_path: Path, rows: list[dict[str, Any]]) -> None:
+        self.metrics_path, self.log_path, self.rows = metrics_path, log_path, rows
+        write_atomic(metrics_path, lambda stream: stream.write("".join(map(_line, rows)).encode()))
+        with _told(log_path):
+            # Events from purge_step on are void: TensorBoard shows no epoch twice.
+            self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1 if rows else None, flush_secs=10)
+
+    def log_epoch(self, row: dict[str, Any]) -> None:
+        """Record an epoch's figures; every key but `epoch` is a scalar's tag."""
+        self.rows.append(row)
+        with _told(self.metrics_path), self.metrics_path.open("a") as stream:
+            stream.write(_line(row))
+            stream.flush()
+            os.fsync(stream.fileno())
+        with _told(self.log_path):
+            for tag, value in row.items():
+                if tag != "epoch":
+                    self._writer.add_scalar(tag, value, row["epoch"])
+            self._writer.flush()
+
+    def log_image(self, tag: str, sheet: np.ndarray, epoch: int) -> None:
+        """Record a picture, (height, width) or (height, width, 3) in [0, 1]."""
+        with _told(self.log_path):
+            self._writer.add_image(tag, sheet, epoch, dataformats="HW" if sheet.ndim == 2 else "HWC")
+
+    def log_embedding(self, points: Tensor, names: list[str], images: Tensor, epoch: int) -> None:
+        """Record points (N, D) for the projector, with class names and thumbnails (N, C, H, W) in [0, 1]."""
+        with _told(self.log_path):
+            for older in self.log_path.glob("[0-9]" * 5):
+                shutil.rmtree(older)
+            self._writer.add_embedding(points, metadata=names, label_img=images, global_step=epoch, tag="mu")
+            self._writer.flush()
+
+    def log_hparams(self, knobs: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Record what defines the run and what came of it, for TensorBoard's HPARAMS table."""
+        plain = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in knobs.items()}
+        with _told(self.log_path):
+            for summary in hparams(plain, metrics):  # add_hparams would open a second run for them
+                self._writer.file_writer.add_summary(summary)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and let go."""
+        with _told(self.log_path):
+            self._writer.close()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"can't write to {path}: {error.strerror or error}") from None
