@@ -33,14 +33,17 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: one line that says why the file can't be used.
     """
+    damaged = CheckpointError(f"{path} is no checkpoint of ours, or it is damaged")
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):  # older pickles, and whatever else
+            raise damaged
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
-        raise CheckpointError(f"{path} is no checkpoint of ours, or it is damaged") from None
+        raise damaged from None
     missing = [key for key in KEYS if key not in state] if isinstance(state, dict) else list(KEYS)
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")

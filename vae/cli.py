@@ -61,7 +61,7 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> 
         return
     default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
     help = f"{meta['help']} (default: {default})" if default else meta["help"]
-    metavar = meta["metavar"] or ("{%s}" % ",".join(meta["choices"]) if meta["choices"] else _METAVARS[kind])
+    metavar = meta["metavar"] or (f"{{{','.join(meta['choices'])}}}" if meta["choices"] else _METAVARS[kind])
     nargs = "+" if isinstance(field.default, tuple) else None
     group.add_argument(flag, type=kind, nargs=nargs, metavar=metavar, help=help.replace("%", "%%"))
 
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
     namespace, unknown = parser.parse_known_args([_underscored(token) for token in argv])
     if unknown:
         raise UsageError(_unknown_message(unknown[0], parser))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(namespace).items()}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
     Config(**{name: value for name, value in given.items() if name != "resume"})
     return given
 

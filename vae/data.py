@@ -109,7 +109,9 @@ def _load_mnist_family(name: str, data_dir: Path, say: Callable[[str], None]) ->
     pairs = (FILES[:2], FILES[2:])
     train, test = (Split(arrays[images].unsqueeze(1), arrays[labels].long()) for images, labels in pairs)
     if train.images.shape[1:] != test.images.shape[1:]:
-        raise DataError(f"{data_dir}: training images {tuple(train.images.shape)}, test images {tuple(test.images.shape)}")
+        raise DataError(
+            f"{data_dir}: training images {tuple(train.images.shape)}, test images {tuple(test.images.shape)}"
+        )
     return train, test
 
 
@@ -139,7 +141,9 @@ def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split | 
         return train, None
     count = round(len(train) * fraction)
     if not 0 < count < len(train):
-        raise UsageError(f"--val_split {fraction} of {len(train)} images holds out {count}: nothing to choose or to train on")
+        raise UsageError(
+            f"--val_split {fraction} of {len(train)} images holds out {count}: nothing to choose or to train on"
+        )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     val, rest = order[:count], order[count:]
     return Split(train.images[rest], train.labels[rest]), Split(train.images[val], train.labels[val])

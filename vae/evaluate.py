@@ -33,9 +33,10 @@ def evaluate(model: VAE, images: Tensor, *, seed: int = EVAL_SEED) -> dict[str, 
         x = to_pixels(chunk)
         output = model(x, eps)
         recon, kl = bernoulli_recon(output.logits, x), gaussian_kl(output.mu, output.logvar)
-        terms.append(torch.stack([recon, kl, elbo(recon, kl)]))
-    recon, kl, bound = torch.cat(terms, dim=1).double().mean(1).tolist()
-    return {"loss": recon + kl, "recon": recon, "kl": kl, "elbo": bound}
+        terms.append(torch.stack([recon, kl]))
+    recon, kl = torch.cat(terms, dim=1).double().mean(1)
+    bound = elbo(recon, kl).item()
+    return {"loss": -bound, "recon": recon.item(), "kl": kl.item(), "elbo": bound}
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(scratch, path)
+        scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise FileError(f"can't write {path}: {error.strerror or error}") from None

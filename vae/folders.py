@@ -62,7 +62,9 @@ def check_name_is_free(config: Config) -> None:
     folders = _folders(config, config.run_name)
     if config.overwrite:
         if folders.run_dir.exists() and not folders.config.is_file():
-            raise UsageError(f"--overwrite: {folders.run_dir} is no run of ours (it has no config.json): remove it yourself")
+            raise UsageError(
+                f"--overwrite: {folders.run_dir} is no run of ours (it has no config.json): remove it yourself"
+            )
         return
     for folder in (folders.run_dir, folders.log_path):
         if os.path.lexists(folder):
@@ -126,6 +128,6 @@ def point_latest(run_dir: Path) -> None:
     scratch = run_dir.parent / f".latest.{os.getpid()}"
     try:
         scratch.symlink_to(run_dir.name, target_is_directory=True)
-        os.replace(scratch, link)
+        scratch.replace(link)
     except OSError:
         scratch.unlink(missing_ok=True)

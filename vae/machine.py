@@ -64,8 +64,9 @@ def peak_memory_mb() -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
+    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own tells the build: +cu132, +cpu
+    return own | {name: version(name) for name in packages}
 
 
 def git_commit() -> str | None:

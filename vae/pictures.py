@@ -71,7 +71,9 @@ class Pictures:
         return {"samples": figures.tile(samples, GRID), "reconstructions": figures.tile(pairs.flatten(0, 1), classes)}
 
     @torch.no_grad()
-    def draw_grids(self, model: VAE, epoch: int, samples_path: Path, reconstructions_path: Path) -> tuple[Tensor, Tensor]:
+    def draw_grids(
+        self, model: VAE, epoch: int, samples_path: Path, reconstructions_path: Path
+    ) -> tuple[Tensor, Tensor]:
         """Draw samples from the fixed z and reconstructions of the fixed test images; returns both, in [0, 1]."""
         model.eval()
         samples, reconstructions = model.decode(self._z), model.reconstruct(self._originals)
@@ -104,7 +106,12 @@ class Pictures:
     def _draw_plane(self, model: VAE, epoch: int) -> None:
         mu, _ = posterior(model, self.splits.test.images)
         self._scatter(
-            "latent_scatter.png", mu.cpu().numpy(), self.splits.test.labels, "Posterior means of the test images", epoch, "z"
+            "latent_scatter.png",
+            mu.cpu().numpy(),
+            self.splits.test.labels,
+            f"Posterior means of the {len(mu):,} test images",
+            epoch,
+            "z",
         )
         quantiles = torch.linspace(0.5 / MANIFOLD, 1 - 0.5 / MANIFOLD, MANIFOLD)
         z = torch.special.ndtri(quantiles).to(mu.device)
@@ -112,7 +119,6 @@ class Pictures:
         figures.draw_manifold(
             self.run_dir / "manifold.png",
             model.decode(grid),
-            quantiles.tolist(),
             title="What the latent plane decodes to",
             subtitle=self._subtitle(epoch, f"{MANIFOLD}×{MANIFOLD} quantiles of the prior"),
         )
@@ -124,7 +130,14 @@ class Pictures:
         chosen = Split(test.images[order.to(test.images.device)], test.labels[order.to(test.labels.device)])
         mu, _ = posterior(model, chosen.images)
         plane = tsne(mu.cpu().numpy(), seed=self.seed)
-        self._scatter("tsne.png", plane, chosen.labels, f"t-SNE of {len(chosen):,} posterior means", epoch, "t-SNE ")
+        self._scatter(
+            "tsne.png",
+            plane,
+            chosen.labels,
+            f"t-SNE of the posterior means of {len(chosen):,} test images",
+            epoch,
+            "t-SNE ",
+        )
         return mu, chosen
 
     def _scatter(self, file: str, points: np.ndarray, labels: Tensor, title: str, epoch: int, axis: str) -> None:
@@ -134,6 +147,6 @@ class Pictures:
             labels.cpu().numpy(),
             class_names=self.splits.class_names,
             title=title,
-            subtitle=self._subtitle(epoch, f"{len(points):,} test images"),
+            subtitle=self._subtitle(epoch),
             axis_labels=(f"{axis}1", f"{axis}2"),
         )

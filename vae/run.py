@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vae import checkpoint, folders, machine
+from vae import checkpoint, folders, machine, summary
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits, load_splits, to_pixels
 from vae.errors import UsageError
-from vae.evaluate import EVAL_SEED, evaluate
+from vae.evaluate import evaluate
 from vae.files import write_json
 from vae.folders import Folders
 from vae.model import VAE
@@ -50,7 +49,9 @@ def resume(given: dict[str, Any]) -> int:
     stored = Config.from_dict(state["config"])
     for name, value in given.items():
         if name not in RESUMABLE and value != getattr(stored, name):
-            raise UsageError(f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it")
+            raise UsageError(
+                f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
+            )
     # Relative places are kept relative to the run's folder, so that they hold from any working directory.
     places = {name: os.path.normpath(run_dir / path) for name, path in state["places"].items()}
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
@@ -81,6 +82,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.model = VAE(config.latent_dim, hidden_dims=config.hidden_dims, image_shape=self.splits.image_shape)
         self.model.to(self.device)
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=self.device.type != "mps"
         )
@@ -144,7 +146,7 @@ class Run:
             },
             "fallback": self.splits.fallback,
             "places": {
-                name: path if os.path.isabs(path) else os.path.relpath(path, self.folders.run_dir)
+                name: path if Path(path).is_absolute() else os.path.relpath(path, self.folders.run_dir)
                 for name, path in places.items()
             },
         }
@@ -153,7 +155,17 @@ class Run:
         """Train to the last epoch and close. Returns the exit code: 0, or 130 / 143 when stopped by a signal."""
         folders.point_latest(self.folders.run_dir)
         self._write_config()
-        self._print_header()
+        self.console.table(
+            "VAE: losses are recon + KL in nats per image, lower is better",
+            summary.header(
+                self.splits,
+                self.config,
+                parameters=self.parameters,
+                device=machine.describe_device(self.device),
+                run_dir=self.folders.run_dir,
+                done=self.epoch,
+            ),
+        )
         with Stopper() as stopper:
             try:
                 if self.epoch == 0:
@@ -234,36 +246,10 @@ class Run:
         self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)
         closing = {name: value for name, value in rows[-1].items() if name.startswith("test/")}
         self.tracker.log_hparams(self.config.to_dict(), closing)
-        results = self._results()
+        results = summary.results(self.splits, self.config, rows, parameters=self.parameters)
         write_json(self.folders.results, results)
-        self._print_results(results)
-
-    def _results(self) -> dict[str, Any]:
-        rows = self.tracker.rows
-        last = rows[-1]
-        results: dict[str, Any] = {
-            "dataset": self.splits.title,
-            "protocol": self.config.protocol,
-            "unit": "nats per image",
-            "evaluation": f"float32, one posterior sample per image, noise seed {EVAL_SEED}",
-            "epoch": self.epoch,
-        }
-        for split in ("train", "val", "test"):
-            terms = {name.partition("/")[2]: value for name, value in last.items() if name.startswith(f"{split}/")}
-            results |= {split: terms} if terms else {}
-        if self.splits.val:
-            best = min(rows, key=lambda row: row["val/loss"])
-            results["best"] = {name: best[name] for name in ("epoch", "val/loss", "test/loss")}
-        return results | {
-            "parameters": self._parameters(),
-            "train_seconds": sum(row["seconds"] for row in rows),
-            "seconds_per_epoch": statistics.median(row["seconds"] for row in rows),
-            "images_per_second": statistics.median(row["images_per_second"] for row in rows),
-            "peak_memory_mb": machine.peak_memory_mb(),
-        }
-
-    def _parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        title = f"done: {self.splits.title}, {self.config.protocol}, epoch {self.epoch}"
+        self.console.table(title, summary.closing_table(results, self.folders.run_dir))
 
     def _write_config(self) -> None:
         write_json(
@@ -273,41 +259,10 @@ class Run:
                 "dataset": self.splits.title,
                 "fallback": self.splits.fallback,
                 "protocol": self.config.protocol,
-                "parameters": self._parameters(),
+                "parameters": self.parameters,
                 "seed": self.config.seed,
                 "device": machine.describe_device(self.device),
                 "versions": machine.versions(),
                 "git_commit": machine.git_commit(),
             },
         )
-
-    def _print_header(self) -> None:
-        config, splits = self.config, self.splits
-        sizes = [f"{len(splits.train):,} train", f"{len(splits.test):,} test"]
-        if splits.val:
-            sizes.insert(1, f"{len(splits.val):,} validation")
-        shape = "×".join(map(str, splits.image_shape[1:]))
-        rows = [
-            ("data", f"{splits.title}, {', '.join(sizes)}, {shape}, {config.protocol}"),
-            ("model", f"{config.model_name}, {self._parameters():,} parameters"),
-            ("device", f"{machine.describe_device(self.device)}; training {config.precision}, evaluation fp32"),
-            ("output", str(self.folders.run_dir)),
-            ("watch", f"tensorboard --logdir {config.log_dir}"),
-        ]
-        if self.epoch:
-            rows.insert(0, ("resume", f"{self.epoch} of {config.num_epochs} epochs are done"))
-        self.console.table("VAE: losses are recon + KL in nats per image, lower is better", rows)
-
-    def _print_results(self, results: dict[str, Any]) -> None:
-        table = []
-        for split in ("train", "val", "test"):
-            if split in results:
-                terms = results[split]
-                table.append((split, f"{terms['loss']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"))
-        if "best" in results:
-            best = results["best"]
-            table.append(("best", f"epoch {best['epoch']}: val {best['val/loss']:.2f}, test {best['test/loss']:.2f}"))
-        table.append(("speed", f"{results['seconds_per_epoch']:.2f} s per epoch, {results['images_per_second']:,.0f} images/s"))
-        table.append(("pictures", ", ".join(sorted(path.name for path in self.folders.run_dir.glob("*.png")))))
-        table.append(("files", f"{self.folders.run_dir} (checkpoints/last.pt, metrics.jsonl, results.json)"))
-        self.console.table(f"done: {results['dataset']}, {results['protocol']}, epoch {results['epoch']}", table)

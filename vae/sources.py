@@ -9,7 +9,6 @@ import contextlib
 import gzip
 import hashlib
 import io
-import os
 import shutil
 import socket
 import struct
@@ -154,7 +153,9 @@ def _parse_idx(path: Path, content: bytes, *, dims: int) -> Tensor:
 def _consistent(raw: Path, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     for images, labels in (FILES[:2], FILES[2:]):
         if len(arrays[images]) != len(arrays[labels]):
-            raise DataError(f"{raw}: {len(arrays[images])} images in {images}, {len(arrays[labels])} labels in {labels}")
+            raise DataError(
+                f"{raw}: {len(arrays[images])} images in {images}, {len(arrays[labels])} labels in {labels}"
+            )
     return arrays
 
 
@@ -173,7 +174,7 @@ def _install(name: str, raw: Path, fetch: Callable[[str, Path], Path]) -> dict[s
                 raise DataError("it didn't bring all four files")
             arrays = {file: read_idx(name, path) for file, path in zip(FILES, paths, strict=True) if path}
             for path in filter(None, paths):
-                os.replace(path, raw / path.name)
+                path.replace(raw / path.name)
     except OSError as error:
         raise DataError(f"can't write to {raw}: {error.strerror or error}") from None
     return arrays

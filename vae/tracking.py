@@ -83,10 +83,12 @@ class Tracker:
 
     def log_hparams(self, knobs: dict[str, Any], metrics: dict[str, float]) -> None:
         """Record what defines the run and what came of it, for TensorBoard's HPARAMS table."""
-        plain = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in knobs.items()}
+        plain = {
+            name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in knobs.items()
+        }
         with _told(self.log_path):
             for summary in hparams(plain, metrics):  # add_hparams would open a second run for them
-                self._writer.file_writer.add_summary(summary)
+                self._writer._get_file_writer().add_summary(summary)
             self._writer.flush()
 
     def close(self) -> None:

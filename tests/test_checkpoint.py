@@ -1,0 +1,71 @@
+import pickle
+
+import pytest
+import torch
+
+from vae import checkpoint
+from vae.checkpoint import CheckpointError
+from vae.files import FileError, write_atomic
+
+STATE = dict.fromkeys(checkpoint.KEYS, 0) | {"model_state": {"w": torch.arange(3.0)}, "epoch": 4}
+del STATE["format"]
+
+
+def test_a_checkpoint_comes_back_and_loads_with_weights_only(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, STATE)
+    for state in (checkpoint.load(path), torch.load(path, weights_only=True)):
+        assert state["epoch"] == 4 and state["model_state"]["w"].tolist() == [0, 1, 2]
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_pickle_with_a_payload_is_refused_unexecuted(tmp_path):
+    victim = tmp_path / "victim"
+    torch.save({**STATE, "config": Payload(victim)}, tmp_path / "torch.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Payload(victim)))
+    for name in ("torch.pt", "plain.pt"):
+        with pytest.raises(CheckpointError, match="no checkpoint of ours"):
+            checkpoint.load(tmp_path / name)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[:-100], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 999])
+def test_a_damaged_file_gets_one_line(tmp_path, harm):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, STATE)
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"w": 1}, "lacks format"), ([1, 2], "lacks format"), ({**STATE, "format": 99}, "update the program")],
+)
+def test_another_program_s_or_a_newer_file_is_told_apart(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        checkpoint.load(tmp_path / "missing.pt")
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def half(stream):
+        stream.write(b"ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(FileError, match=r"can't write .*: No space left"):
+        write_atomic(path, half)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

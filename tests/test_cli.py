@@ -1,0 +1,85 @@
+import dataclasses
+import subprocess
+import sys
+import time
+
+import pytest
+
+from main import main
+from vae.cli import parse_args
+from vae.config import Config
+from vae.errors import UsageError
+
+BAD = [
+    (["--num_epochs", "0"], "--num_epochs 0: must be at least 1"),
+    (["--batch_size", "-3"], "--batch_size -3: must be at least 1"),
+    (["--lr", "0"], "--lr 0.0: must be above 0"),
+    (["--lr", "nan"], "--lr nan: expected a finite number"),
+    (["--lr", "fast"], "invalid float value: 'fast'"),
+    (["--weight_decay", "inf"], "finite"),
+    (["--val_split", "1"], "--val_split 1.0: must be below 1"),
+    (["--latent_dim", "2.5"], "invalid int value"),
+    (["--hidden_dims"], "expected at least one argument"),
+    (["--hidden_dims", "512", "0"], "--hidden_dims 0"),
+    (["--dataset", "mnits"], "choose from auto, mnist"),
+    (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
+    (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
+    (["--num_epoch", "3"], "unknown flag --num_epoch (did you mean --num_epochs?)"),
+    (["train"], "unexpected argument 'train'"),
+    (["--run_name", "../x"], "--run_name '../x'"),
+    (["--run_name", "/tmp/x"], "--run_name '/tmp/x'"),
+    (["--run_name", ".."], "--run_name '..'"),
+    (["--run_name", "latest"], "taken by the project"),
+    (["--run_name", "a" * 200], "200 bytes long"),
+    (["--run_name", "a\x1b[31m"], "unprintable"),
+    (["--seed", str(2**63)], "--seed"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv)[:30] for argv, _ in BAD])
+def test_a_mistake_gets_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_was_given_is_returned():
+    assert parse_args([]) == {}
+    assert parse_args(["--lr", "0.5", "--hidden_dims", "3", "4"]) == {"lr": 0.5, "hidden_dims": (3, 4)}
+
+
+def test_hyphens_are_accepted_for_underscores():
+    assert parse_args(["--num-epochs=3", "--run-name", "a-b"]) == {"num_epochs": 3, "run_name": "a-b"}
+
+
+def test_the_defaults_are_the_readme_s_recipe():
+    config = Config()
+    assert (config.num_epochs, config.batch_size, config.lr, config.weight_decay) == (60, 64, 1e-3, 1e-2)
+    assert (config.latent_dim, config.hidden_dims, config.dataset, config.val_split) == (2, (512,), "auto", 0.0)
+
+
+def test_a_config_survives_its_plain_form():
+    config = Config(hidden_dims=(3, 4), lr=0.5)
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict({**config.to_dict(), "hidden_dims": [3, 4]}) == config
+    with pytest.raises(UsageError, match="unknown entries: colour"):
+        Config.from_dict({"colour": "red"})
+
+
+def test_a_value_of_the_wrong_type_is_refused_from_python_too():
+    with pytest.raises(UsageError, match="--batch_size '64': expected int"):
+        Config(batch_size="64")
+
+
+def test_help_names_every_knob_and_its_default_without_torch():
+    started = time.perf_counter()
+    code = "import sys; from main import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 2
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name}" in done.stdout
+    assert "(default: 0.001)" in done.stdout and "--resume" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from vae import figures
+from vae.pictures import first_of_each_class, tsne
+
+
+def test_tile_lays_images_row_by_row_with_gaps():
+    images = torch.arange(3).reshape(3, 1, 1, 1).expand(3, 1, 2, 2) / 2
+    sheet = figures.tile(images, 2, gap=1, background=0.25)
+    expected = [[0, 0, 0.25, 0.5, 0.5]] * 2 + [[0.25] * 5] + [[1, 1, 0.25, 0.25, 0.25]] * 2
+    np.testing.assert_allclose(sheet, expected)
+    assert figures.tile(torch.rand(4, 3, 2, 2), 2).shape == (6, 6, 3)
+
+
+def test_class_names_may_hold_anything(tmp_path):
+    points, labels = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4
+    names = ["$x", "_hidden", "ß∂", "a" * 40]
+    figures.draw_scatter(
+        tmp_path / "x.png", points, labels, class_names=names, title="$t", subtitle="s", axis_labels=("a", "b")
+    )
+    assert imread(tmp_path / "x.png").ndim == 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_have_at_least_150_dpi_and_a_white_page(tmp_path, channels):
+    from PIL import Image
+
+    path = tmp_path / "x.png"
+    figures.draw_samples(path, torch.zeros(64, channels, 28, 28), title="t", subtitle="s")
+    with Image.open(path) as picture:
+        assert round(picture.info["dpi"][0]) >= 150
+    pixels = imread(path)[..., :3]
+    assert (pixels[:20] == 1).mean() > 0.5 and (pixels == 0).mean() > 0.5  # page above, black digits below
+
+
+def test_the_palette_has_a_colour_for_each_of_ten_classes():
+    assert len(set(figures.COLORS)) == 10
+
+
+def test_one_image_of_every_class_per_row():
+    labels = torch.tensor([1, 0, 2, 2, 1, 0, 0, 2])
+    assert first_of_each_class(labels, 3, 3).tolist() == [1, 0, 2, 5, 4, 3]  # class 1 has only two
+
+
+@pytest.mark.parametrize("dims", [1, 2, 7])
+def test_tsne_is_seeded_and_finite(dims):
+    points = np.random.default_rng(0).normal(size=(40, dims)).astype(np.float32)
+    first, second = tsne(points, seed=1), tsne(points, seed=1)
+    assert first.shape == (40, 2) and np.isfinite(first).all() and np.array_equal(first, second)
