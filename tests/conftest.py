@@ -12,6 +12,8 @@ import torch
 from main import main
 from vae import sources
 
+torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
+
 QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
 
 

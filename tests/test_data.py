@@ -2,8 +2,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from vae.data import load_splits, shuffled_batches, to_pixels
+from vae.data import Split, load_splits, shuffled_batches
 from vae.errors import UsageError
+from vae.pixels import to_pixels
 from vae.sources import DataError, UnavailableError
 
 
@@ -66,10 +67,92 @@ def test_a_split_that_leaves_nothing_is_refused(tmp_path, fraction):
 
 def test_batches_are_a_permutation_of_all_images_as_pixels():
     images = torch.arange(256, dtype=torch.uint8).reshape(256, 1, 1, 1)
-    batches = list(shuffled_batches(images, 100, torch.Generator().manual_seed(0)))
-    assert [len(batch) for batch in batches] == [100, 100, 56]
-    pixels = torch.cat(batches).flatten()
+    split = Split(images, torch.arange(256))
+    batches = list(shuffled_batches(split, 100, torch.Generator().manual_seed(0)))
+    assert [len(x) for x, _ in batches] == [100, 100, 56]
+    pixels, labels = torch.cat([x for x, _ in batches]).flatten(), torch.cat([y for _, y in batches])
+    torch.testing.assert_close(pixels, labels / 255)
     assert pixels.dtype == torch.float32
     assert not torch.equal(pixels, pixels.sort().values)
     torch.testing.assert_close(pixels.sort().values, torch.linspace(0, 1, 256))
     assert torch.equal(to_pixels(images).flatten(), images.flatten() / 255)
+
+
+@pytest.mark.parametrize("size", [20, 32, 64])
+def test_images_are_resized_and_keep_their_brightness(tmp_path, size):
+    plain, scaled = load_splits("digits", tmp_path), load_splits("digits", tmp_path, image_size=size)
+    assert scaled.image_shape == (1, size, size) and scaled.test.images.dtype == torch.uint8
+    assert scaled.test.images.float().mean().item() == pytest.approx(plain.test.images.float().mean().item(), rel=0.03)
+
+
+def levels(images):
+    return set(images.unique().tolist())
+
+
+def test_threshold_cuts_at_a_half(tmp_path):
+    grey, cut = load_splits("digits", tmp_path), load_splits("digits", tmp_path, binarize="threshold")
+    assert torch.equal(cut.train.images == 255, grey.train.images / 255 > 0.5) and levels(cut.test.images) == {0, 255}
+
+
+def test_static_is_one_draw_that_no_seed_changes(tmp_path):
+    first = load_splits("digits", tmp_path, binarize="static")
+    again = load_splits("digits", tmp_path, binarize="static", seed=9)
+    assert torch.equal(first.train.images, again.train.images) and levels(first.train.images) == {0, 255}
+    assert "seed 0" in first.note
+
+
+def test_dynamic_keeps_grey_training_images_and_draws_the_test_set_once(tmp_path):
+    grey = load_splits("digits", tmp_path, val_split=0.2)
+    drawn = load_splits("digits", tmp_path, val_split=0.2, binarize="dynamic")
+    again = load_splits("digits", tmp_path, val_split=0.2, binarize="dynamic", seed=0)
+    assert torch.equal(drawn.train.images, grey.train.images)
+    assert levels(drawn.test.images) == levels(drawn.val.images) == {0, 255}
+    assert torch.equal(drawn.test.images, again.test.images)
+    black, white = grey.test.images == 0, grey.test.images == 255
+    assert not drawn.test.images[black].any() and (drawn.test.images[white] == 255).all()
+
+
+@pytest.fixture
+def amat(tmp_path, write_idx, monkeypatch):
+    """Larochelle & Murray's three files at the size of the small MNIST, drawn from it."""
+    monkeypatch.setattr("vae.data.COUNTS", counts := {"train": 40, "valid": 10, "test": 20})
+    monkeypatch.setattr("vae.static_mnist.COUNTS", counts)
+    write_idx(tmp_path)
+    mnist = load_splits("mnist", tmp_path)
+    grey = {"train": mnist.train.images[:40], "valid": mnist.train.images[40:], "test": mnist.test.images}
+    for part, images in grey.items():
+        rows = (images.flatten(1) > 200).int().tolist()
+        (tmp_path / f"binarized_mnist_{part}.amat").write_text(
+            "\n".join(" ".join(map(str, row)) for row in rows) + "\n"
+        )
+    return tmp_path, mnist
+
+
+def test_larochelle_and_murray_s_files_are_used_where_they_lie(amat):
+    data_dir, mnist = amat
+    splits = load_splits("mnist", data_dir, binarize="static")
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (40, 10, 20)
+    assert "Larochelle & Murray" in splits.note
+    assert torch.equal(splits.test.images == 255, mnist.test.images > 200)
+    assert torch.equal(splits.test.labels, mnist.test.labels)  # same images in the same order: their labels hold
+
+
+def test_files_in_another_order_come_without_labels(amat):
+    data_dir, _ = amat
+    path = data_dir / "binarized_mnist_test.amat"
+    path.write_text("\n".join(reversed(path.read_text().splitlines())))
+    assert load_splits("mnist", data_dir, binarize="static").class_names == ()
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda t: t[:-40], lambda t: t.replace("1", "2", 1), lambda t: t + "0 1", lambda t: ""]
+)
+def test_damaged_amat_files_are_named(amat, harm):
+    data_dir, _ = amat
+    path = data_dir / "binarized_mnist_valid.amat"
+    path.write_text(harm(path.read_text()))
+    with pytest.raises(DataError, match=r"binarized_mnist_valid.amat is damaged"):
+        load_splits("mnist", data_dir, binarize="static")
+    path.unlink()
+    with pytest.raises(DataError, match=r"binarized_mnist_valid.amat is missing"):
+        load_splits("mnist", data_dir, binarize="static")

@@ -29,7 +29,7 @@ def test_pictures_have_at_least_150_dpi_and_a_white_page(tmp_path, channels):
     from PIL import Image
 
     path = tmp_path / "x.png"
-    figures.draw_samples(path, torch.zeros(64, channels, 28, 28), title="t", subtitle="s")
+    figures.draw_grid(path, torch.zeros(64, channels, 28, 28), columns=8, title="t", subtitle="s")
     with Image.open(path) as picture:
         assert round(picture.info["dpi"][0]) >= 150
     pixels = imread(path)[..., :3]

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from main import main
 from vae import run as run_module
 
-PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "latent_scatter", "manifold")
+PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation", "latent_scatter", "manifold")
 
 
 def assert_same_state(left, right):
@@ -215,9 +215,10 @@ def test_the_screen_in_a_pipe_has_a_line_per_epoch_and_no_control_characters(tmp
 
 
 def test_quiet_prints_nothing_but_the_fallback_s_warning(tmp_path, capsys):
-    assert run_main(tmp_path, "--num_epochs", "1", "--quiet") == 0
+    flags = ["--num_epochs", "3", "--batch_size", "32", "--quiet"]
+    assert run_main(tmp_path, *flags) == 0
     assert capsys.readouterr() == ("", "")
-    assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--dataset", "auto", "--run_name", "fallback") == 0
+    assert run_main(tmp_path, *flags, "--dataset", "auto", "--run_name", "fallback") == 0
     out, err = capsys.readouterr()
     assert out == "" and "MNIST can't be had" in err and "no network" in err
     stored = json.loads((tmp_path / "outputs/fallback/config.json").read_text())

@@ -5,111 +5,194 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
-from vae.data import load_splits
+from vae.config import Config
+from vae.data import Split, load_splits
 from vae.evaluate import evaluate, posterior
 from vae.model import VAE
 from vae.train import DivergedError, train_epoch
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return load_splits("digits", tmp_path_factory.mktemp("data")).train.images
+def digits(tmp_path_factory):
+    return load_splits("digits", tmp_path_factory.mktemp("data")).train
 
 
-def epoch(model, images, *, lr=1e-3, batch_size=100, seed=0, **options):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
+def head(split, count):
+    return split.take(torch.arange(count))
+
+
+def epoch(model, split, *, number=1, seed=0, on_batch=lambda count: None, **knobs):
+    config = Config(**{"batch_size": 100, "precision": "fp32", "num_epochs": 10, **knobs})
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=1e-2)
     generator = torch.Generator().manual_seed(seed)
-    return train_epoch(model, images, optimizer, batch_size=batch_size, generator=generator, **options)
+    return train_epoch(model, split, optimizer, config, epoch=number, generator=generator, on_batch=on_batch)
 
 
-def test_a_step_follows_the_gradient_of_the_mean_negative_elbo(images):
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+def test_a_step_follows_the_gradient_of_the_objective(digits, beta):
     """One SGD step on one batch against the objective written with torch.distributions."""
     torch.manual_seed(0)
     model = VAE(3, hidden_dims=(16,))
     reference = copy.deepcopy(model)
-    batch = images[:50]
-    generator = torch.Generator().manual_seed(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    metrics = train_epoch(model, batch, optimizer, batch_size=50, generator=generator)
+    batch = head(digits, 50)
+    config = Config(batch_size=50, lr=0.01, beta=beta, precision="fp32")
+    optimizer = torch.optim.SGD(model.parameters(), lr=99)  # the config's rate is set before the step
+    metrics = train_epoch(model, batch, optimizer, config, epoch=1, generator=torch.Generator().manual_seed(1))
 
     generator = torch.Generator().manual_seed(1)
-    x = batch[torch.randperm(50, generator=generator)] / 255
+    x = batch.images[torch.randperm(50, generator=generator)] / 255
     mu, logvar = reference.encode(x)
     q = Normal(mu, (0.5 * logvar).exp())
     z = q.loc + q.scale * torch.randn(50, 3, generator=generator)
     recon = F.binary_cross_entropy(reference.decode(z), x, reduction="sum") / 50
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum() / 50
-    (recon + kl).backward()
-    assert metrics == pytest.approx({"loss": (recon + kl).item(), "recon": recon.item(), "kl": kl.item()}, rel=1e-5)
+    loss = recon + beta * kl
+    loss.backward()
+    expected = {"loss": loss.item(), "recon": recon.item(), "kl": kl.item(), "elbo": -(recon + kl).item()}
+    assert metrics == pytest.approx({**expected, "lr": 0.01, "beta": beta}, rel=1e-5)
     for trained, before in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(trained, before - 0.01 * before.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_metrics_weigh_every_image_alike(images):
+def test_metrics_weigh_every_image_alike(digits):
     """With a learning rate of (nearly) nothing, uneven batches give the mean over all images."""
     model = VAE(2, hidden_dims=(8,))
-    uneven = epoch(model, images[:250], lr=1e-12, batch_size=249)
-    whole = epoch(model, images[:250], lr=1e-12, batch_size=250)
+    uneven = epoch(model, head(digits, 250), lr=1e-12, batch_size=249)
+    whole = epoch(model, head(digits, 250), lr=1e-12, batch_size=250)
     assert uneven["kl"] == pytest.approx(whole["kl"], rel=1e-5)  # recon has other noise
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_training_lowers_the_test_loss(images, dtype):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_lowers_the_test_loss(digits, precision):
     torch.manual_seed(0)
     model = VAE(2, hidden_dims=(64,))
-    before = evaluate(model, images)["loss"]
+    before = evaluate(model, digits).loss
     for seed in range(3):
-        epoch(model, images, seed=seed, autocast_dtype=dtype)
-    assert evaluate(model, images)["loss"] < before - 100
+        epoch(model, digits, seed=seed, precision=precision)
+    assert evaluate(model, digits).loss < before - 100
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_every_image_is_reported_to_on_batch(images):
+def test_half_precision_trains_with_a_scaler(digits):
+    torch.manual_seed(0)
+    model, config = VAE(2, hidden_dims=(64,)), Config(batch_size=100, precision="fp16")
+    before = evaluate(model, digits).loss
+    optimizer = torch.optim.Adam(model.parameters())
+    scaler, generator = torch.amp.GradScaler("cpu"), torch.Generator().manual_seed(0)
+    for number in (1, 2, 3):
+        train_epoch(model, digits, optimizer, config, epoch=number, generator=generator, scaler=scaler)
+    assert evaluate(model, digits).loss < before - 100
+
+
+def test_every_image_is_reported_to_on_batch(digits):
     counts = []
-    epoch(VAE(2, hidden_dims=(8,)), images[:250], on_batch=counts.append)
+    epoch(VAE(2, hidden_dims=(8,)), head(digits, 250), on_batch=counts.append)
     assert counts == [100, 100, 50]
 
 
+def test_dynamic_pixels_are_redrawn_in_every_epoch_with_the_grey_value_as_mean(digits):
+    seen = []
+
+    class Spy(VAE):
+        def encode(self, x, y=None):
+            seen.append(x)
+            return super().encode(x, y)
+
+    grey = Split(torch.full((500, 1, 4, 4), 51, dtype=torch.uint8), torch.zeros(500, dtype=torch.int64))
+    model = Spy(2, hidden_dims=(4,), image_shape=(1, 4, 4))
+    for seed in (1, 2):
+        epoch(model, grey, batch_size=500, binarize="dynamic", seed=seed)
+    assert set(seen[0].unique().tolist()) == {0.0, 1.0} and not torch.equal(seen[0], seen[1])
+    # 8000 draws with p = 0.2: a standard deviation of 0.0045; six of them are exceeded once in 5e8 runs
+    assert seen[0].mean().item() == pytest.approx(0.2, abs=6 * 0.0045)
+
+
+def test_the_kl_s_weight_warms_up_and_the_reported_elbo_never_carries_it(digits):
+    model = VAE(2, hidden_dims=(8,))
+    half = epoch(model, digits, number=2, beta=4.0, kl_warmup_epochs=4, batch_size=1437)
+    assert half["beta"] == pytest.approx(4.0 * 1.5 / 4)  # the middle of the second epoch's only step
+    assert half["loss"] == pytest.approx(half["recon"] + half["beta"] * half["kl"], rel=1e-5)
+    assert half["elbo"] == pytest.approx(-(half["recon"] + half["kl"]), rel=1e-5)
+
+
+def test_free_bits_keep_the_gradient_off_a_latent_below_them(digits):
+    torch.manual_seed(0)
+    model = VAE(4, hidden_dims=(8,))
+    metrics = epoch(model, digits, free_bits=100.0, batch_size=1437)
+    assert metrics["loss"] == pytest.approx(metrics["recon"] + 400, rel=1e-5) and metrics["kl"] < 10
+
+
+def test_gradient_clipping_bounds_the_step(digits):
+    torch.manual_seed(0)
+    model = VAE(2, hidden_dims=(8,))
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    config = Config(batch_size=1437, lr=1.0, grad_clip=0.25, precision="fp32")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    train_epoch(model, digits, optimizer, config, epoch=1, generator=torch.Generator().manual_seed(0))
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_conditional_model_learns_from_its_labels(digits):
+    """Told the class, one latent does better than without."""
+    losses = []
+    for classes in (0, 10):
+        torch.manual_seed(0)
+        model = VAE(1, hidden_dims=(64,), num_classes=classes)
+        for number in range(1, 11):
+            epoch(model, digits, number=number, seed=number)
+        losses.append(evaluate(model, digits).loss)
+    assert losses[1] < losses[0] - 5
+
+
 @pytest.mark.parametrize(("part", "name"), [("decoder", "reconstruction term"), ("encoder", "KL term")])
-def test_a_loss_that_is_no_number_names_its_term(images, part, name):
+def test_a_loss_that_is_no_number_names_its_term(digits, part, name):
     model = VAE(2, hidden_dims=(8,))
     with torch.no_grad():
-        getattr(model, part).head.bias.fill_(float("inf") if part == "encoder" else float("nan"))
-    if part == "encoder":  # keep the sample finite: mu is infinite only in the KL
-        model.decoder.body = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Hardtanh())
-        model.encoder.head.bias.data[2:] = 0
-        model.encoder.head.bias.data[:2] = 1e30
+        getattr(model, part).head.bias.fill_(float("nan"))
+        if part == "encoder":  # keep the sample finite: mu is too large only for the KL's square
+            model.decoder.body = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Hardtanh())
+            model.encoder.head.bias.copy_(torch.tensor([1e30, 1e30, 0.0, 0.0]))
     with pytest.raises(DivergedError, match=f"the {name} became"):
-        epoch(model, images[:100])
+        epoch(model, head(digits, 100))
 
 
-def test_evaluate_is_the_one_sample_elbo_of_torch_distributions(images):
+def test_evaluate_is_the_one_sample_elbo_of_torch_distributions(digits):
     torch.manual_seed(0)
     model = VAE(2, hidden_dims=(16,))
-    scores = evaluate(model, images[:1437], seed=5)
+    scores = evaluate(model, digits, seed=5)
     eps = torch.randn(1437, 2, generator=torch.Generator().manual_seed(5))
-    x = images / 255
+    x = digits.images / 255
     mu, logvar = model.encode(x)
     q = Normal(mu, (0.5 * logvar).exp())
     recon = F.binary_cross_entropy(model.decode(q.loc + q.scale * eps), x, reduction="sum") / 1437
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum() / 1437
-    assert scores["recon"] == pytest.approx(recon.item(), rel=1e-5)
-    assert scores["kl"] == pytest.approx(kl.item(), rel=1e-5)
-    assert scores["loss"] == -scores["elbo"] == pytest.approx(scores["recon"] + scores["kl"])
+    assert scores.recon == pytest.approx(recon.item(), rel=1e-5)
+    assert scores.kl == pytest.approx(kl.item(), rel=1e-5) == sum(scores.kl_per_dim)
+    assert scores.loss == -scores.elbo == pytest.approx(scores.recon + scores.kl)
 
 
-def test_evaluation_doesn_t_depend_on_chunks_and_changes_nothing(images, monkeypatch):
+def test_active_units_are_those_whose_mean_moves(digits):
+    model = VAE(3, hidden_dims=(16,))
+    with torch.no_grad():
+        model.encoder.head.weight[:2] = 0  # the first two of mu's three rows
+        model.encoder.head.weight[2] *= 100
+    assert evaluate(model, digits).active_units == 1
+
+
+def test_evaluation_doesn_t_depend_on_chunks_and_changes_nothing(digits, monkeypatch):
     model = VAE(2, hidden_dims=(16,))
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    scores = evaluate(model, images)
+    scores = evaluate(model, digits)
     monkeypatch.setattr("vae.evaluate.CHUNK", 77)
-    assert evaluate(model, images) == pytest.approx(scores, rel=1e-6)
+    again = evaluate(model, digits)
+    assert again[:5] == pytest.approx(scores[:5], rel=1e-6)
     assert torch.equal(rng, torch.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_posterior_is_the_encoder_s_output(images):
+def test_posterior_is_the_encoder_s_output(digits):
     model = VAE(2, hidden_dims=(16,))
-    mu, logvar = posterior(model, images)
-    expected = model.encode(images / 255)
+    mu, logvar = posterior(model, digits)
+    expected = model.encode(digits.images / 255)
     torch.testing.assert_close((mu, logvar), expected)

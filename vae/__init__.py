@@ -1,13 +1,20 @@
-"""Variational autoencoders on MNIST. `from vae import VAE`; names are loaded when first asked for."""
+"""Variational autoencoders on MNIST: `from vae import VAE, interpolate, load_model`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae.model import VAE, VAEOutput, reparameterize
+    from vae.build import load_model
+    from vae.model import VAE, VAEOutput, interpolate, reparameterize
 
-_HOMES = {"VAE": "vae.model", "VAEOutput": "vae.model", "reparameterize": "vae.model"}
-__all__ = ["VAE", "VAEOutput", "reparameterize"]
+_HOMES = {
+    "VAE": "vae.model",
+    "VAEOutput": "vae.model",
+    "interpolate": "vae.model",
+    "load_model": "vae.build",
+    "reparameterize": "vae.model",
+}
+__all__ = ["VAE", "VAEOutput", "interpolate", "load_model", "reparameterize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,10 @@ import torch
 from vae.files import FileError, write_atomic
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-KEYS = ("format", "model_state", "optimizer_state", "latent_dim", "image_shape", "config", "epoch", "random_state")
+KEYS = (
+    *("format", "model_state", "optimizer_state", "scaler_state", "latent_dim", "image_shape", "num_classes"),
+    *("config", "epoch", "random_state", "fallback", "places"),
+)
 
 
 class CheckpointError(FileError):

@@ -8,12 +8,16 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from vae.config import Config, item_type
+from vae import presets
+from vae.config import Config
 from vae.errors import UsageError
+from vae.knobs import item_type
 
 GROUPS = {
+    "preset": "preset",
     "data": "data",
     "model": "model",
+    "objective": "objective",
     "training": "training",
     "output": "what a run leaves",
     "machine": "machine",
@@ -21,7 +25,7 @@ GROUPS = {
 EPILOG = """\
 examples:
   python main.py --num_epochs 60                      the default: MNIST, two latents
-  python main.py --latent_dim 20 --hidden_dims 512 256 --batch_size 128
+  python main.py --preset mlp-20d --seed 1            a known system; other flags override its parts
   python main.py --dataset digits --num_epochs 5      no download at all
   python main.py --resume outputs/latest              continue where a run stopped
   tensorboard --logdir runs                           watch it train
@@ -47,6 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for field in dataclasses.fields(Config):
         _add_flag(groups[field.metadata["group"]], field)
+    groups["preset"].add_argument(
+        "--list_presets", action="version", version=presets.describe(), help="show the presets and leave"
+    )
     groups["output"].add_argument(
         "--resume", metavar="RUN", help="continue the run in this folder (outputs/NAME); --num_epochs may be raised"
     )
@@ -58,6 +65,8 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> 
     flag = f"--{field.name}"
     if kind is bool:
         group.add_argument(flag, action="store_true", help=meta["help"])
+        off = f"--no_{field.name}"  # undoes what a preset turns on
+        group.add_argument(off, dest=field.name, action="store_false", help=argparse.SUPPRESS)
         return
     default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
     help = f"{meta['help']} (default: {default})" if default else meta["help"]
@@ -83,7 +92,7 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
     if unknown:
         raise UsageError(_unknown_message(unknown[0], parser))
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
-    Config(**{name: value for name, value in given.items() if name != "resume"})
+    presets.configure({name: value for name, value in given.items() if name != "resume"})
     return given
 
 

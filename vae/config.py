@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from vae.errors import UsageError
+from vae.knobs import check, knob
 
-DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits")
-PRECISIONS = ("auto", "fp32", "bf16")
+DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", "folder")
 SEED_MAX = 2**63 - 1
 
 
-def knob(
-    default: Any,
-    help: str,
-    *,
-    group: str,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    metavar: str | None = None,
-) -> Any:
-    """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not)."""
-    bounds = {"low": low, "high": high, "above": above, "below": below}
-    metadata = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=metadata)
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")
 
 
 @dataclass(frozen=True)
@@ -41,21 +25,52 @@ class Config:
         UsageError: a value out of bounds; the message names the flag, the value and what is allowed.
     """
 
+    preset: str = knob("mlp-2d", "start from a known system; see --list_presets", group="preset", metavar="NAME")
+
     dataset: str = knob("auto", "auto is MNIST or, only where it can't be had, digits", group="data", choices=DATASETS)
-    data_dir: str = knob("data", "where data sets are looked for and kept", group="data", metavar="DIR")
+    data_dir: str = knob(
+        "data", "where data sets are looked for and kept; with folder, the images", group="data", metavar="DIR"
+    )
     val_split: float = knob(
         0.0, "fraction of the training set held out to choose best.pt", group="data", low=0, below=1
     )
+    image_size: int = knob(28, "height and width that images are resized to", group="data", low=4, high=256)
+    binarize: str = knob(
+        "none",
+        "make pixels 0 or 1: dynamic redraws them every epoch, static draws once, threshold cuts at a half",
+        group="data",
+        choices=("none", "dynamic", "static", "threshold"),
+    )
 
+    arch: str = knob("mlp", "dense or convolutional nets", group="model", choices=("mlp", "conv"))
     latent_dim: int = knob(2, "number of latent variables", group="model", low=1, high=4096)
     hidden_dims: tuple[int, ...] = knob(
-        (512,), "widths of the encoder's hidden layers; the decoder mirrors them", group="model", low=1, high=65536
+        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", group="model", low=1, high=65536
     )
+    base_channels: int = knob(64, "conv: channels of every hidden layer", group="model", low=1, high=4096)
+    activation: str = knob("relu", "between layers", group="model", choices=ACTIVATIONS)
+    conditional: bool = knob(False, "encoder and decoder see the class", group="model")
+
+    recon_loss: str = knob(
+        "bce",
+        "Bernoulli, squared error (a Gaussian of variance 1/2) or continuous Bernoulli, summed over pixels",
+        group="objective",
+        choices=("bce", "mse", "continuous_bernoulli"),
+    )
+    beta: float = knob(1.0, "weight of the KL in the loss; the ELBO never carries it", group="objective", low=0)
+    kl_warmup_epochs: float = knob(0.0, "epochs over which that weight grows from 0", group="objective", low=0)
+    free_bits: float = knob(0.0, "nats of KL per latent that cost nothing", group="objective", low=0)
 
     num_epochs: int = knob(60, "passes over the training set", group="training", low=1, high=1_000_000)
     batch_size: int = knob(64, "images per step", group="training", low=1, high=1_000_000)
-    lr: float = knob(1e-3, "learning rate of AdamW", group="training", above=0)
-    weight_decay: float = knob(1e-2, "decoupled weight decay of AdamW", group="training", low=0)
+    optimizer: str = knob("adamw", "adam has no weight decay", group="training", choices=("adam", "adamw"))
+    lr: float = knob(1e-3, "learning rate", group="training", above=0)
+    lr_schedule: str = knob(
+        "constant", "cosine falls to 0 at the end", group="training", choices=("constant", "cosine")
+    )
+    lr_warmup_epochs: float = knob(0.0, "epochs over which the learning rate grows from 0", group="training", low=0)
+    weight_decay: float = knob(1e-2, "decoupled weight decay of adamw", group="training", low=0)
+    grad_clip: float = knob(0.0, "largest norm of the gradient, 0 for any", group="training", low=0)
     seed: int = knob(0, "of the weights, the batches and the noise", group="training", low=0, high=SEED_MAX)
 
     run_name: str = knob("", "name of the run's folders (default: time and model)", group="output", metavar="NAME")
@@ -65,11 +80,17 @@ class Config:
     checkpoint_every: int = knob(0, "also keep epoch_NNN.pt every N epochs, 0 for never", group="output", low=0)
     sample_every: int = knob(5, "draw samples and reconstructions every N epochs, 0 for never", group="output", low=0)
     tsne_samples: int = knob(2000, "test images in the closing t-SNE picture", group="output", low=10, high=100_000)
+    side_by_side: bool = knob(
+        False, "load the saved model again and draw originals left, reconstructions right", group="output"
+    )
     quiet: bool = knob(False, "print nothing but warnings and errors", group="output")
 
     device: str = knob("auto", "auto (the best there is), cpu, mps, cuda or cuda:N", group="machine")
     precision: str = knob(
-        "auto", "of the training step; auto is bf16 where the hardware has it", group="machine", choices=PRECISIONS
+        "auto",
+        "of the training step; auto is bf16 where the hardware has it",
+        group="machine",
+        choices=("auto", "fp32", "bf16", "fp16"),
     )
     threads: int = knob(0, "CPU threads, 0 for as many as PyTorch likes", group="machine", low=0, high=1024)
 
@@ -78,21 +99,56 @@ class Config:
             value = getattr(self, field.name)
             if isinstance(value, list):  # JSON knows no tuples
                 object.__setattr__(self, field.name, value := tuple(value))
-            _check(field, value)
+            check(field, value)
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device):
             raise UsageError(f"--device {self.device!r}: expected auto, cpu, mps, cuda or cuda:N")
         if self.run_name:
             _check_run_name(self.run_name)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse what can't be had together, each with its reason."""
+        if self.arch == "conv" and self.image_size % 4:
+            raise UsageError(
+                f"--image_size {self.image_size}: --arch conv halves it twice, so it must be a multiple of 4"
+            )
+        if self.binarize != "none" and self.recon_loss != "bce":
+            raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
+        if self.optimizer == "adam" and self.weight_decay:
+            raise UsageError(f"--weight_decay {self.weight_decay}: adam has none here; use --optimizer adamw, or 0")
 
     @property
     def model_name(self) -> str:
         """Short name of the model, for run folders: `mlp-512-2d`."""
-        return "-".join(["mlp", *map(str, self.hidden_dims), f"{self.latent_dim}d"])
+        body = [self.arch, *map(str, self.hidden_dims if self.arch == "mlp" else [self.base_channels])]
+        return "-".join([*body, f"{self.latent_dim}d", *(["conditional"] if self.conditional else [])])
+
+    @property
+    def recipe(self) -> str:
+        """The objective and the optimizer in a line: `bce + KL, adamw 0.001, batch 64, 60 epochs`."""
+        kl = ("" if self.beta == 1 else f"{self.beta:g} ") + "KL"
+        kl += f" after {self.kl_warmup_epochs:g} epochs of warm-up" if self.kl_warmup_epochs else ""
+        kl += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
+        schedule = "" if self.lr_schedule == "constant" else f" {self.lr_schedule}"
+        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        optimizer = f"{self.optimizer} {self.lr:g}{schedule}{decay}"
+        return f"{self.recon_loss} + {kl}, {optimizer}, batch {self.batch_size}, {self.num_epochs} epochs"
 
     @property
     def protocol(self) -> str:
         """How pixels are made into targets and scored; no likelihood is printed without it."""
-        return "grey pixels"
+        pixels = {
+            "none": "grey pixels",
+            "dynamic": "dynamically binarised",
+            "static": "statically binarised",
+            "threshold": "thresholded at 0.5",
+        }[self.binarize]
+        likelihood = {
+            "bce": "",
+            "mse": ", squared error (Gaussian of variance 1/2, its constant left out)",
+            "continuous_bernoulli": ", continuous Bernoulli",
+        }[self.recon_loss]
+        return pixels + likelihood + (f", {self.image_size}×{self.image_size}" if self.image_size != 28 else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into config.json and checkpoints."""
@@ -109,48 +165,6 @@ class Config:
         if unknown:
             raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown)}")
         return cls(**values)
-
-
-FIELD_TYPES: dict[str, Any] = get_type_hints(Config)
-
-
-def item_type(field: dataclasses.Field[Any]) -> type:
-    """The type of one value of a knob: int for `hidden_dims`."""
-    kind = FIELD_TYPES[field.name]
-    return int if kind == tuple[int, ...] else kind
-
-
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Hold one value against its type, choices and bounds."""
-    flag, kind = f"--{field.name}", item_type(field)
-    items = value if isinstance(value, tuple) else (value,)
-    if not items:
-        raise UsageError(f"{flag}: expected at least one value")
-    for item in items:
-        numeric = kind is float and type(item) is int
-        if type(item) is not kind and not numeric:
-            raise UsageError(f"{flag} {item!r}: expected {kind.__name__}")
-        choices = field.metadata["choices"]
-        if choices and item not in choices:
-            raise UsageError(f"{flag} {item!r}: choose from {', '.join(choices)}")
-        if kind in (int, float):
-            _check_bounds(flag, item, field.metadata["bounds"])
-        elif kind is str and ("\0" in item or not item.isprintable()):
-            raise UsageError(f"{flag} {item!r}: unprintable characters")
-
-
-def _check_bounds(flag: str, value: float, bounds: dict[str, float | None]) -> None:
-    tests = {
-        "low": ("at least", lambda bound: value >= bound),
-        "high": ("at most", lambda bound: value <= bound),
-        "above": ("above", lambda bound: value > bound),
-        "below": ("below", lambda bound: value < bound),
-    }
-    if not math.isfinite(value):
-        raise UsageError(f"{flag} {value}: expected a finite number")
-    for name, bound in bounds.items():
-        if bound is not None and not tests[name][1](bound):
-            raise UsageError(f"{flag} {value}: must be {tests[name][0]} {bound}")
 
 
 def _check_run_name(name: str) -> None:

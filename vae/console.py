@@ -15,7 +15,7 @@ def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
     for split in ("train", "val", "test"):
         if f"{split}/loss" in row:
             terms = f"{row[f'{split}/recon']:.2f} + {row[f'{split}/kl']:.2f}"
-            parts.append(f"{split} {row[f'{split}/loss']:.2f} = {terms}")
+            parts.append(f"{split} {-row[f'{split}/elbo']:.2f} = {terms}")
     parts.append(f"{row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s")
     return "  ".join(parts)
 
@@ -70,7 +70,7 @@ class Console:
         self.say(epoch_line(row, num_epochs))
         if self._bar is not None:
             speed = f"{row['images_per_second']:,.0f} images/s"
-            self._bar.set_postfix_str(f"train {row['train/loss']:.2f}, test {row['test/loss']:.2f}, {speed}")
+            self._bar.set_postfix_str(f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}, {speed}")
 
     def close_bar(self) -> None:
         """Take the bar away."""

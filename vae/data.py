@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from vae.errors import UsageError
+from vae.image_folder import load_folder
+from vae.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.sources import FILES, FOLDERS, DataError, UnavailableError, load_idx_set
+from vae.static_mnist import COUNTS, have_static_files, read_amat, same_images
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -35,6 +38,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, index: Tensor) -> Split:
+        """The images at `index` (any number,), in its order."""
+        index = index.to(self.images.device)
+        return Split(self.images[index], self.labels[index])
+
     def to(self, device: torch.device) -> Split:
         """The same on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
@@ -48,19 +56,30 @@ class Splits:
     train: Split
     val: Split | None
     test: Split
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # empty: unlabelled, and every label is 0
+    title: str  # the data set's name as pictures and tables print it
     fallback: str = ""  # why the digits stand in for MNIST, if they do
-
-    @property
-    def title(self) -> str:
-        """The data set's name as pictures and tables print it."""
-        return TITLES[self.name] + (" (standing in for MNIST)" if self.fallback else "")
+    note: str = ""  # on how pixels were made binary, for the protocol
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    def standing_in(self, reason: str) -> Splits:
+        """The same, marked as standing in for MNIST."""
+        return replace(self, title=f"{TITLES[self.name]} (standing in for MNIST)", fallback=reason)
+
+    def map_images(self, change: Callable[[Tensor], Tensor]) -> Splits:
+        """The same with every split's images changed."""
+
+        def changed(split: Split) -> Split:
+            return Split(change(split.images), split.labels)
+
+        return replace(
+            self, train=changed(self.train), val=changed(self.val) if self.val else None, test=changed(self.test)
+        )
 
     def to(self, device: torch.device) -> Splits:
         """The same with every tensor on `device`, where it stays."""
@@ -74,34 +93,49 @@ def load_splits(
     *,
     val_split: float = 0.0,
     seed: int = 0,
+    image_size: int = 28,
+    binarize: str = "none",
     say: Callable[[str], None] = lambda line: None,
 ) -> Splits:
     """Load a data set by name.
 
     Args:
         dataset: `auto` is MNIST or, only where it can't be had, the digits, with the reason in `fallback`.
-        data_dir: where files are looked for and kept.
+        data_dir: where files are looked for and kept; with `folder`, the images.
         val_split: fraction of the training set to hold out, in [0, 1).
         seed: of the choice of the held-out images.
+        image_size: height and width of the images that come back.
+        binarize: `none`, `dynamic` (training images stay grey: the batches draw), `static` or `threshold`.
         say: told in a line before anything is downloaded.
 
     Raises:
         DataError: a damaged file, or a data set that can't be had.
     """
-    fallback = ""
-    if dataset == "digits":
-        name, train, test = dataset, *_load_digits()
+    if dataset == "folder":
+        train, test, class_names = load_folder(data_dir, size=image_size, seed=seed)
+        splits = Splits("folder", Split(*train), None, Split(*test), class_names, _printable(data_dir.resolve().name))
     else:
-        name = "mnist" if dataset == "auto" else dataset
-        try:
-            train, test = _load_mnist_family(name, data_dir, say)
-        except UnavailableError as error:
-            if dataset != "auto":
-                raise UnavailableError(f"{TITLES[name]} can't be had: {error}. {_ways_out(name, data_dir)}") from None
-            fallback = str(error)
-            name, train, test = "digits", *_load_digits()
-    train, val = _hold_out(train, val_split, seed)
-    return Splits(name, train, val, test, CLASS_NAMES[name], fallback)
+        splits = _load_named(dataset, data_dir, say)
+    if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
+        if val_split or image_size != 28:
+            raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
+        return _larochelle_murray(splits, data_dir)
+    splits = splits.map_images(lambda images: resize(images, image_size))
+    return _binarized(_held_out(splits, val_split, seed), binarize)
+
+
+def _load_named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Splits:
+    fallback = ""
+    name = "mnist" if dataset == "auto" else dataset
+    try:
+        train, test = _load_digits() if name == "digits" else _load_mnist_family(name, data_dir, say)
+    except UnavailableError as error:
+        if dataset != "auto":
+            raise UnavailableError(f"{TITLES[name]} can't be had: {error}. {_ways_out(name, data_dir)}") from None
+        name, fallback = "digits", str(error)
+        train, test = _load_digits()
+    splits = Splits(name, train, None, test, CLASS_NAMES[name], TITLES[name])
+    return splits.standing_in(fallback) if fallback else splits
 
 
 def _load_mnist_family(name: str, data_dir: Path, say: Callable[[str], None]) -> tuple[Split, Split]:
@@ -136,30 +170,54 @@ def _load_digits() -> tuple[Split, Split]:
     return Split(images[train], labels[train]), Split(images[test], labels[test])
 
 
-def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+def _held_out(splits: Splits, fraction: float, seed: int) -> Splits:
     if not fraction:
-        return train, None
+        return splits
+    train = splits.train
     count = round(len(train) * fraction)
     if not 0 < count < len(train):
-        raise UsageError(
-            f"--val_split {fraction} of {len(train)} images holds out {count}: nothing to choose or to train on"
-        )
+        raise UsageError(f"--val_split {fraction} of {len(train)} images holds out {count}: too few on one side")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     val, rest = order[:count], order[count:]
-    return Split(train.images[rest], train.labels[rest]), Split(train.images[val], train.labels[val])
+    return replace(splits, train=train.take(rest), val=train.take(val))
 
 
-def to_pixels(images: Tensor) -> Tensor:
-    """uint8 images as float32 pixels in [0, 1], same shape."""
-    return images.float().div_(255)
+def _binarized(splits: Splits, how: str) -> Splits:
+    if how == "threshold":
+        return splits.map_images(threshold)
+    if how == "static":
+        return replace(splits.map_images(draw_once), note=f"drawn here with seed {BINARIZE_SEED}")
+    if how == "dynamic":
+        note = f"test images drawn once with seed {BINARIZE_SEED}"
+        return replace(splits.map_images(draw_once), train=splits.train, note=note)
+    return splits
 
 
-def shuffled_batches(images: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
+    """MNIST split 50,000 / 10,000 / 10,000 as Larochelle & Murray drew it; unlabelled if their order is another."""
+    images = {part: read_amat(data_dir, part) for part in COUNTS}
+    cut = len(images["train"])
+    grey = {"train": mnist.train.images[:cut], "valid": mnist.train.images[cut:], "test": mnist.test.images}
+    if all(same_images(images[part], grey[part]) for part in COUNTS):
+        labels = {"train": mnist.train.labels[:cut], "valid": mnist.train.labels[cut:], "test": mnist.test.labels}
+        class_names = mnist.class_names
+    else:
+        labels = {part: torch.zeros(len(images[part]), dtype=torch.int64) for part in COUNTS}
+        class_names = ()
+    train, val, test = (Split(images[part], labels[part]) for part in COUNTS)
+    return replace(mnist, train=train, val=val, test=test, class_names=class_names, note="Larochelle & Murray's files")
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name) or "folder"
+
+
+def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Every image once, in an order drawn from `generator`: an index, a cast and a division per batch.
 
     Yields:
-        (B, C, H, W) float32 in [0, 1]; the last batch may be smaller.
+        x (B, C, H, W) float32 in [0, 1] and its labels y (B,); the last batch may be smaller.
     """
-    order = torch.randperm(len(images), generator=generator, device=images.device)
+    order = torch.randperm(len(split), generator=generator, device=split.images.device)
     for index in order.split(batch_size):
-        yield to_pixels(images[index])
+        yield to_pixels(split.images[index]), split.labels[index]

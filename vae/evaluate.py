@@ -1,48 +1,68 @@
-"""Scores over a split: always float32, always beta = 1, one posterior sample per image from a stated seed."""
+"""Scores over a split: always float32, always beta = 1, one posterior sample per image from a stated seed.
+
+Shapes: N images of the split, D latent_dim.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae.data import to_pixels
-from vae.losses import bernoulli_recon, elbo, gaussian_kl
+from vae.data import Split
+from vae.losses import RECON_LOSSES, elbo, gaussian_kl_per_dim
 from vae.model import VAE
+from vae.pixels import to_pixels
 
 EVAL_SEED = 0
 CHUNK = 1000  # images at a time; the figures don't depend on it
+ACTIVE = 0.01  # a latent is active if its posterior mean varies by more than this: Burda et al. 2015, sec. 5.2
+
+
+class Scores(NamedTuple):
+    """What a split says of a model, means over its images in nats per image."""
+
+    loss: float  # recon + kl, minus the ELBO
+    recon: float
+    kl: float
+    elbo: float
+    active_units: int  # latents whose posterior mean has a variance above ACTIVE over the split
+    kl_per_dim: list[float]  # (D,), adds up to kl
 
 
 @torch.no_grad()
-def evaluate(model: VAE, images: Tensor, *, seed: int = EVAL_SEED) -> dict[str, float]:
-    """One-sample ELBO over a split and its terms.
+def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED) -> Scores:
+    """One-sample ELBO over a split, its terms, and what each latent carries.
 
     Args:
         model: left in eval mode.
-        images: (N, C, H, W) uint8, on the model's device.
+        split: on the model's device.
         seed: of the noise, which is drawn once for the whole split.
-
-    Returns:
-        `loss` (recon + kl), `recon`, `kl` and `elbo`: means over the images, nats per image.
     """
     model.eval()
+    device = split.images.device
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device scores with the same noise
-    noise = torch.randn(len(images), model.latent_dim, generator=generator).to(images.device)
-    terms = []
-    for chunk, eps in zip(images.split(CHUNK), noise.split(CHUNK), strict=True):
-        x = to_pixels(chunk)
-        output = model(x, eps)
-        recon, kl = bernoulli_recon(output.logits, x), gaussian_kl(output.mu, output.logvar)
-        terms.append(torch.stack([recon, kl]))
-    recon, kl = torch.cat(terms, dim=1).double().mean(1)
+    noise = torch.randn(len(split), model.latent_dim, generator=generator).to(device)
+    recons, kls, means = [], [], []
+    for images, y, eps in zip(split.images.split(CHUNK), split.labels.split(CHUNK), noise.split(CHUNK), strict=True):
+        x = to_pixels(images)
+        output = model(x, y, eps)
+        recons.append(RECON_LOSSES[model.recon_loss](output.logits, x))
+        kls.append(gaussian_kl_per_dim(output.mu, output.logvar))
+        means.append(output.mu)
+    recon = torch.cat(recons).cpu().double().mean()
+    kl_per_dim = torch.cat(kls).cpu().double().mean(0)  # (D,)
+    kl = kl_per_dim.sum()
     bound = elbo(recon, kl).item()
-    return {"loss": -bound, "recon": recon.item(), "kl": kl.item(), "elbo": bound}
+    active = torch.cat(means).var(0, correction=0) > ACTIVE
+    return Scores(-bound, recon.item(), kl.item(), bound, int(active.sum()), kl_per_dim.tolist())
 
 
 @torch.no_grad()
-def posterior(model: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
+def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
     """mu and logvar of q(z|x) for every image of a split, (N, D) each, float32."""
     model.eval()
-    pairs = [model.encode(to_pixels(chunk)) for chunk in images.split(CHUNK)]
-    mu, logvar = zip(*pairs, strict=True)
+    chunks = zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True)
+    mu, logvar = zip(*(model.encode(to_pixels(images), y) for images, y in chunks), strict=True)
     return torch.cat(mu), torch.cat(logvar)

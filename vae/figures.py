@@ -88,46 +88,67 @@ def tile(images: Tensor, columns: int, *, gap: int = 2, background: float = 1.0)
     return sheet
 
 
-def _show(axes: Axes, sheet: np.ndarray) -> None:
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-
-
 @_styled
-def draw_samples(path: Path, images: Tensor, *, title: str, subtitle: str, columns: int = 8) -> None:
-    """A grid of generated images (N, C, H, W), pixel means in [0, 1]."""
-    sheet = tile(images, columns)
-    figure = _new(5.2, 5.2 * sheet.shape[0] / sheet.shape[1], title, subtitle)
-    _show(figure.add_subplot(), sheet)
+def draw_grid(
+    path: Path,
+    images: Tensor,
+    *,
+    columns: int,
+    title: str,
+    subtitle: str,
+    headings: Sequence[str] = (),
+    gap: int = 2,
+) -> None:
+    """Images (N, C, H, W) in [0, 1] row by row, with a heading over each column where headings are given."""
+    sheet = tile(images, columns, gap=gap)
+    width = max(3.6, min(8.0, 0.65 * columns * images.shape[-1] / images.shape[-2]))
+    figure = _new(width, width * sheet.shape[0] / sheet.shape[1], title, subtitle)
+    axes = figure.add_subplot()
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _only_headings(axes, sheet, headings)
     _save(figure, path)
+
+
+def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> None:
+    """Take ticks and frame away; put `headings` over as many equal columns."""
+    width = sheet.shape[1] / max(len(headings), 1)
+    axes.set_xticks([width * (column + 0.5) for column in range(len(headings))], headings)
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
 
 
 @_styled
 def draw_reconstructions(
-    path: Path, originals: Tensor, reconstructions: Tensor, *, class_names: Sequence[str], title: str, subtitle: str
+    path: Path,
+    originals: Tensor,
+    reconstructions: Tensor,
+    *,
+    columns: int,
+    class_names: Sequence[str],
+    title: str,
+    subtitle: str,
 ) -> None:
     """Originals over their reconstructions, a column a class.
 
     Args:
         path: the PNG to write.
-        originals: (rows · classes, C, H, W) in [0, 1], row by row, each row one image of every class.
+        originals: (rows · columns, C, H, W) in [0, 1], row by row, each row one image of every class.
         reconstructions: the same shape and order.
-        class_names: one a column.
+        columns: images in a row.
+        class_names: one a column, or none.
         title: what is shown.
         subtitle: data, epoch and protocol.
     """
-    classes = len(class_names)
-    figure = _new(8.0, 4.85, title, subtitle)
-    bands = figure.subplots(len(originals) // classes, 1)
-    for row, axes in enumerate(np.atleast_1d(bands)):
-        here = slice(row * classes, (row + 1) * classes)
-        sheet = np.concatenate([tile(originals[here], classes), tile(reconstructions[here], classes)])
+    rows = len(originals) // columns
+    figure = _new(max(4.0, 0.8 * columns), 1.62 * rows, title, subtitle)
+    for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
+        here = slice(row * columns, (row + 1) * columns)
+        sheet = np.concatenate([tile(originals[here], columns), tile(reconstructions[here], columns)])
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        height, width = sheet.shape[0] / 2, sheet.shape[1] / classes
+        _only_headings(axes, sheet, class_names if row == 0 else [])
+        height = sheet.shape[0] / 2
         axes.set_yticks([height * 0.5, height * 1.5], ["original", "reconstruction"])
-        axes.set_xticks([width * (column + 0.5) for column in range(classes)], class_names if row == 0 else [])
-        axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
-        axes.spines[:].set_visible(False)
     _save(figure, path)
 
 
@@ -142,12 +163,12 @@ def draw_scatter(
     subtitle: str,
     axis_labels: tuple[str, str],
 ) -> None:
-    """Points (N, 2) coloured by class, with a legend and each class's name at its median."""
+    """Points (N, 2) coloured by class, with a legend and each class's name at its median; grey where unlabelled."""
     figure = _new(7.2, 6.2, title, subtitle)
     axes = figure.add_subplot()
     size = float(np.clip(2e4 / max(len(points), 1), 3.0, 14.0))
     order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of the others
-    colors = np.array(COLORS)[labels % len(COLORS)]
+    colors = np.array(COLORS)[labels % len(COLORS)] if class_names else np.full(len(points), COLORS[0])
     axes.scatter(points[order, 0], points[order, 1], c=colors[order], s=size, alpha=0.65, linewidths=0, rasterized=True)
     for index, name in enumerate(class_names):
         members = points[labels == index]
@@ -156,7 +177,8 @@ def draw_scatter(
             x, y = np.median(members, axis=0)
             halo = [withStroke(linewidth=3, foreground="white")]
             axes.text(x, y, name, fontsize=13, fontweight="bold", ha="center", va="center", path_effects=halo)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
+    if class_names:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -164,41 +186,50 @@ def draw_scatter(
 
 
 @_styled
-def draw_manifold(path: Path, images: Tensor, *, title: str, subtitle: str) -> None:
-    """What every place of a two-dimensional latent space decodes to.
+def draw_manifold(path: Path, panels: Sequence[Tensor], *, headings: Sequence[str], title: str, subtitle: str) -> None:
+    """What every place of a two-dimensional latent space decodes to, a panel for each class of a conditional model.
 
     Args:
         path: the PNG to write.
-        images: (n · n, C, H, W) in [0, 1], at the prior's quantiles (i + 1/2) / n; first row at the highest z2, first
-            column at the lowest z1.
+        panels: each (n · n, C, H, W) in [0, 1], at the prior's quantiles (i + 1/2) / n; first row at the highest z2,
+            first column at the lowest z1.
+        headings: one a panel; empty for a single one.
         title: what is shown.
         subtitle: data, epoch and protocol.
     """
-    count = math.isqrt(len(images))
-    figure = _new(7.0, 7.0, title, subtitle)
-    axes = figure.add_subplot()
-    axes.imshow(
-        tile(images, count, gap=0), cmap="gray", vmin=0, vmax=1, extent=(0, count, 0, count), interpolation="nearest"
-    )
-    ticks = (0.025, 0.25, 0.5, 0.75, 0.975)
-    values = [f"{NormalDist().inv_cdf(tick):.2f}".replace("-", "−") for tick in ticks]
-    axes.set_xticks([tick * count for tick in ticks], values)
-    axes.set_yticks([tick * count for tick in ticks], values)
-    axes.set(xlabel="z1", ylabel="z2")
-    axes.spines[:].set_visible(False)
+    columns = min(len(panels), 5)
+    rows = math.ceil(len(panels) / columns)
+    side = 7.0 if len(panels) == 1 else 2.6
+    figure = _new(side * columns, side * rows, title, subtitle)
+    ticks = (0.025, 0.25, 0.5, 0.75, 0.975) if len(panels) == 1 else (0.025, 0.5, 0.975)
+    for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if position >= len(panels):
+            axes.set_axis_off()
+            continue
+        count = math.isqrt(len(panels[position]))
+        sheet = tile(panels[position], count, gap=0)
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(0, count, 0, count), interpolation="nearest")
+        values = [f"{NormalDist().inv_cdf(tick):.2f}".replace("-", "−") for tick in ticks]
+        axes.set_xticks([tick * count for tick in ticks], values)
+        axes.set_yticks([tick * count for tick in ticks], values)
+        axes.set(xlabel="z1", ylabel="z2")
+        axes.spines[:].set_visible(False)
+        if headings:
+            axes.set_title(headings[position], fontsize=10, parse_math=False)
     _save(figure, path)
 
 
 @_styled
 def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, subtitle: str) -> None:
-    """Loss, reconstruction term and KL over the epochs, a panel each, one line a split."""
+    """Minus the ELBO, its reconstruction term and its KL over the epochs, a panel each, one line a split."""
     figure = _new(10.5, 3.4, title, subtitle)
     epochs = [row["epoch"] for row in rows]
-    names = {"loss": "loss = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
+    names = {"elbo": "−ELBO = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
     for axes, (term, name) in zip(figure.subplots(1, 3), names.items(), strict=True):
+        sign = -1 if term == "elbo" else 1
         for split, color, style in (("train", "#3f90da", "-"), ("val", "#832db6", "-."), ("test", "#e76300", "--")):
             if f"{split}/{term}" in rows[-1]:
-                values = [row[f"{split}/{term}"] for row in rows]
+                values = [sign * row[f"{split}/{term}"] for row in rows]
                 marker = "o" if len(rows) == 1 else None
                 axes.plot(epochs, values, style, color=color, linewidth=1.8, label=split, marker=marker)
         axes.set_title(name, fontsize=10, loc="left")

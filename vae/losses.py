@@ -1,10 +1,13 @@
-"""The objective's terms, one number per image. Nothing here averages over the batch; whoever reports does.
+"""The objective's terms, one number per image; only `free_bits_kl` sees a batch's mean, as its definition asks.
 
 Shapes: B batch, D latent_dim; images are (B, ...) of any shape.
 """
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,11 +20,67 @@ def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
+def squared_error_recon(logits: Tensor, x: Tensor) -> Tensor:
+    """Squared error of sigmoid(logits), summed over pixels, (B,).
+
+    -log p(x|z) in nats per image for p = N(sigmoid(logits), 1/2), the constant log(pi)/2 per pixel left out.
+    """
+    return (torch.sigmoid(logits) - x).square().flatten(1).sum(1)
+
+
+def continuous_bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
+    """-log p(x|z) with p = ContinuousBernoulli(sigmoid(logits)), summed over pixels: nats per image, (B,).
+
+    The Bernoulli term less the log normaliser, log C(lambda) = log(logit / tanh(logit / 2)): Loaiza-Ganem & Cunningham
+    2019, eq. 7, written in logits. Near lambda = 1/2 (logit 0), where that is 0 / 0, its Taylor series stands.
+    """
+    small = logits.abs() < 0.1
+    safe = torch.where(small, 1.0, logits).abs()
+    # log(l / tanh(l/2)); the inner `where` keeps the unused branch's gradient finite.
+    exact = safe.log() - torch.tanh(safe / 2).log()
+    square = logits.square()
+    series = math.log(2) + square / 12 - 7 * square.square() / 1440  # next term: 31 l^6 / 90720 < 4e-10
+    return bernoulli_recon(logits, x) - torch.where(small, series, exact).flatten(1).sum(1)
+
+
+RECON_LOSSES = {
+    "bce": bernoulli_recon,
+    "mse": squared_error_recon,
+    "continuous_bernoulli": continuous_bernoulli_recon,
+}
+
+
+def gaussian_kl_per_dim(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) || N(0, 1)) of every latent, nats, (B, D). Kingma & Welling 2014, App. B."""
+    return 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar)
+
+
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, I)), nats per image, (B,). Kingma & Welling 2014, App. B."""
-    return 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar).sum(1)
+    return gaussian_kl_per_dim(mu, logvar).sum(1)
+
+
+def free_bits_kl(kl_per_dim: Tensor, free_bits: float) -> Tensor:
+    """The KL as the loss sees it: every latent's batch mean, at least `free_bits`, summed. Kingma et al. 2016, eq. 15.
+
+    Args:
+        kl_per_dim: (B, D), nats.
+        free_bits: nats per latent that cost nothing; 0 gives the batch mean of the KL.
+
+    Returns:
+        Scalar, nats per image.
+    """
+    return kl_per_dim.mean(0).clamp(min=free_bits).sum()
 
 
 def elbo(recon: Tensor, kl: Tensor) -> Tensor:
     """Evidence lower bound from its terms, nats per image, (B,); larger is better. Kingma & Welling 2014, eq. 3."""
     return -(recon + kl)
+
+
+def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
+    """E[x] of ContinuousBernoulli(sigmoid(logits)), in (0, 1), as `logits`. Loaiza-Ganem & Cunningham 2019, eq. 8."""
+    small = logits.abs() < 0.1
+    safe = torch.where(small, 1.0, logits)
+    exact = 1 / (1 - torch.exp(-safe)) - 1 / safe
+    return torch.where(small, 0.5 + logits / 12 - logits.pow(3) / 720, exact)

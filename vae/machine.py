@@ -31,7 +31,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """fp32 or bf16; `auto` is bf16 where the hardware multiplies it natively, asked of the hardware."""
+    """fp32, bf16 or fp16; `auto` is bf16 where the hardware multiplies it natively, asked of the hardware."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -40,9 +40,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
         known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         native = any(known.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "arm_bf16"))
     return "bf16" if native else "fp32"
-
-
-AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def describe_device(device: torch.device) -> str:

@@ -1,6 +1,6 @@
 """The variational autoencoder: q(z|x), p(z) and p(x|z) in one module (Kingma & Welling 2014).
 
-Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim.
+Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim, S steps.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae.networks import MLPDecoder, MLPEncoder
+from vae.losses import continuous_bernoulli_mean
+from vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 
 class VAEOutput(NamedTuple):
@@ -41,46 +43,105 @@ class VAE(nn.Module):
 
     Args:
         latent_dim: D.
-        hidden_dims: widths of the encoder's hidden layers; the decoder has them in reverse.
-        image_shape: (C, H, W).
+        arch: `mlp` or `conv`.
+        hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
+        base_channels: of the convolutional nets.
+        activation: between layers, a key of `networks.ACTIVATIONS`.
+        image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
+        num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
+        recon_loss: the likelihood that `decode` gives the mean of, a key of `losses.RECON_LOSSES`.
     """
 
     def __init__(
         self,
         latent_dim: int = 2,
         *,
+        arch: str = "mlp",
         hidden_dims: Sequence[int] = (512,),
+        base_channels: int = 64,
+        activation: str = "relu",
         image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 0,
+        recon_loss: str = "bce",
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.image_shape = image_shape
-        self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim)
-        self.decoder = MLPDecoder(latent_dim, tuple(reversed(hidden_dims)), image_shape)
+        self.num_classes = num_classes
+        self.recon_loss = recon_loss
+        self.encoder: MLPEncoder | ConvEncoder
+        self.decoder: MLPDecoder | ConvDecoder
+        if arch == "conv":
+            self.encoder = ConvEncoder(
+                image_shape, base_channels, latent_dim, activation=activation, num_classes=num_classes
+            )
+            self.decoder = ConvDecoder(
+                latent_dim, base_channels, image_shape, activation=activation, num_classes=num_classes
+            )
+        else:
+            mirrored = tuple(reversed(hidden_dims))
+            self.encoder = MLPEncoder(
+                image_shape, hidden_dims, latent_dim, activation=activation, num_classes=num_classes
+            )
+            self.decoder = MLPDecoder(latent_dim, mirrored, image_shape, activation=activation, num_classes=num_classes)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Parameters of q(z|x): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
-        mu, logvar = self.encoder(x)
+    def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Parameters of q(z|x, y): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
+        mu, logvar = self.encoder(x, self._one_hot(y))
         return mu, logvar
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Pixel means E[x|z] in [0, 1], (B, C, H, W), for latents z (B, D). The raw `decoder(z)` gives logits."""
-        return torch.sigmoid(self.decoder(z))
+    def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The decoder's raw output, (B, C, H, W), for latents z (B, D)."""
+        return self.decoder(z, self._one_hot(y))
 
-    def forward(self, x: Tensor, eps: Tensor | None = None) -> VAEOutput:
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Pixel means E[x|z, y] in [0, 1], (B, C, H, W), for latents z (B, D)."""
+        logits = self.logits(z, y)
+        return continuous_bernoulli_mean(logits) if self.recon_loss == "continuous_bernoulli" else torch.sigmoid(logits)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> VAEOutput:
         """Encode, sample with noise `eps` (B, D; drawn when `None`) and decode."""
-        mu, logvar = self.encode(x)
+        mu, logvar = self.encode(x, y)
         z = reparameterize(mu, logvar, eps)
-        return VAEOutput(self.decoder(z), mu, logvar, z)
+        return VAEOutput(self.logits(z, y), mu, logvar, z)
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]."""
+    def sample(self, n: int, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]; a conditional model takes labels y (n,)."""
         device = next(self.parameters()).device
-        return self.decode(torch.randn(n, self.latent_dim, generator=generator, device=device))
+        return self.decode(torch.randn(n, self.latent_dim, generator=generator, device=device), y)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Pixel means decoded from the posterior mean of x, (B, C, H, W) in [0, 1]."""
-        mu, _ = self.encode(x)
-        return self.decode(mu)
+        mu, _ = self.encode(x, y)
+        return self.decode(mu, y)
+
+    def _one_hot(self, y: Tensor | None) -> Tensor | None:
+        """(B, K) for a conditional model, `None` for any other: labels given to one of those are not looked at."""
+        if not self.num_classes:
+            return None
+        if y is None:
+            raise ValueError(f"a class-conditional model needs labels y, integers below {self.num_classes}")
+        return F.one_hot(y, self.num_classes).float()
+
+
+@torch.no_grad()
+def interpolate(model: VAE, z1: Tensor, z2: Tensor, *, steps: int = 8, y: Tensor | None = None) -> Tensor:
+    """Decode `steps` points on the straight line from z1 to z2, both included.
+
+    Args:
+        model: the decoder's owner.
+        z1: (D,) or (1, D).
+        z2: as z1.
+        steps: S, at least 2.
+        y: class label of a conditional model, (1,).
+
+    Returns:
+        Pixel means (S, C, H, W) in [0, 1].
+    """
+    if steps < 2:
+        raise ValueError(f"steps is {steps}: an interpolation has at least its two ends")
+    weights = torch.linspace(0, 1, steps, device=z1.device).unsqueeze(1)  # (S, 1)
+    z = torch.lerp(z1.reshape(1, -1), z2.reshape(1, -1), weights)  # (S, D)
+    return model.decode(z, None if y is None else y.expand(steps))

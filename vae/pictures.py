@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from vae import figures
-from vae.data import Split, Splits, to_pixels
+from vae.data import Split, Splits
 from vae.evaluate import posterior
-from vae.model import VAE
+from vae.model import VAE, interpolate
+from vae.pixels import to_pixels
 
-GRID = 8  # samples.png is 8×8
+GRID = 8  # samples.png is 8×8; of a conditional model, 8 rows with a column a class
 PER_CLASS = 3  # originals of each class in reconstructions.png
-MANIFOLD = 20  # manifold.png is 20×20
+UNLABELLED_COLUMNS = 10
+MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
+LINES, STEPS = 6, 10  # of interpolation.png
 
 
 def first_of_each_class(labels: Tensor, classes: int, count: int) -> Tensor:
-    """Indices of the first images of every class, row by row: (count · classes), fewer rows where a class has fewer."""
+    """Indices of the first images of every class, row by row, (count · classes): fewer rows where a class has fewer."""
     members = [(labels == index).nonzero().flatten()[:count] for index in range(classes)]
     rows = min(len(found) for found in members)
     return torch.stack([found[:rows] for found in members], dim=1).flatten()
@@ -42,17 +45,31 @@ class Pictures:
         run_dir: the run's folder.
         splits: the data; pictures show its test split.
         latent_dim: D.
+        conditional: whether the model takes labels.
         seed: of the fixed z and of t-SNE.
         protocol: how pixels are modelled, for the subtitles.
     """
 
-    def __init__(self, run_dir: Path, splits: Splits, *, latent_dim: int, seed: int, protocol: str) -> None:
+    def __init__(
+        self, run_dir: Path, splits: Splits, *, latent_dim: int, conditional: bool, seed: int, protocol: str
+    ) -> None:
         self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
+        self.classes = len(splits.class_names) if conditional else 0
         device = splits.test.images.device
+        self._columns = self.classes or GRID
         generator = torch.Generator().manual_seed(seed)
-        self._z = torch.randn(GRID * GRID, latent_dim, generator=generator).to(device)
-        chosen = first_of_each_class(splits.test.labels, len(splits.class_names), PER_CLASS)
-        self._originals = to_pixels(splits.test.images[chosen])
+        self._z = torch.randn(GRID * self._columns, latent_dim, generator=generator).to(device)
+        self._z_labels = torch.arange(self.classes, device=device).repeat(GRID) if self.classes else None
+        test = splits.test
+        if splits.class_names:
+            chosen = first_of_each_class(test.labels, len(splits.class_names), PER_CLASS)
+            self._headings = splits.class_names if len(chosen) else ()
+        if not splits.class_names or not len(chosen):
+            width = min(len(test), UNLABELLED_COLUMNS)
+            chosen = torch.arange(min(PER_CLASS, len(test) // width) * width)
+            self._headings = ()
+        self._shown = test.take(chosen)
+        self._shown_columns = len(self._headings) or min(len(test), UNLABELLED_COLUMNS)
 
     def _subtitle(self, epoch: int, *more: str) -> str:
         return " · ".join([self.splits.title, f"epoch {epoch}", self.protocol, *more])
@@ -60,33 +77,36 @@ class Pictures:
     @torch.no_grad()
     def draw_epoch(self, model: VAE, epoch: int) -> dict[str, np.ndarray]:
         """Draw the epoch's sample and reconstruction grids; returns both as sheets for TensorBoard, by tag."""
-        samples, reconstructions = self.draw_grids(
-            model,
-            epoch,
-            self.run_dir / "samples" / f"epoch_{epoch:03d}.png",
-            self.run_dir / "reconstructions" / f"epoch_{epoch:03d}.png",
-        )
-        classes = len(self.splits.class_names)
-        pairs = torch.cat([t.unflatten(0, (-1, classes)) for t in (self._originals, reconstructions)], dim=1)
-        return {"samples": figures.tile(samples, GRID), "reconstructions": figures.tile(pairs.flatten(0, 1), classes)}
+        folders = [self.run_dir / name for name in ("samples", "reconstructions")]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        samples, reconstructions = self._draw_grids(model, epoch, *(f / f"epoch_{epoch:03d}.png" for f in folders))
+        columns = self._shown_columns
+        pairs = [t.unflatten(0, (-1, columns)) for t in (to_pixels(self._shown.images), reconstructions)]
+        return {
+            "samples": figures.tile(samples, self._columns),
+            "reconstructions": figures.tile(torch.cat(pairs, dim=1).flatten(0, 1), columns),
+        }
 
-    @torch.no_grad()
-    def draw_grids(
-        self, model: VAE, epoch: int, samples_path: Path, reconstructions_path: Path
-    ) -> tuple[Tensor, Tensor]:
+    def _draw_grids(self, model: VAE, epoch: int, samples_path: Path, shown_path: Path) -> tuple[Tensor, Tensor]:
         """Draw samples from the fixed z and reconstructions of the fixed test images; returns both, in [0, 1]."""
         model.eval()
-        samples, reconstructions = model.decode(self._z), model.reconstruct(self._originals)
-        for path in (samples_path, reconstructions_path):
-            path.parent.mkdir(exist_ok=True)
-        figures.draw_samples(
-            samples_path, samples, title="Samples from the prior", subtitle=self._subtitle(epoch, "pixel means")
+        samples = model.decode(self._z, self._z_labels)
+        reconstructions = model.reconstruct(to_pixels(self._shown.images), self._shown.labels)
+        figures.draw_grid(
+            samples_path,
+            samples,
+            columns=self._columns,
+            title="Samples from the prior" + (", a class a column" if self.classes else ""),
+            subtitle=self._subtitle(epoch, "pixel means"),
+            headings=self.splits.class_names if self.classes else (),
         )
         figures.draw_reconstructions(
-            reconstructions_path,
-            self._originals,
+            shown_path,
+            to_pixels(self._shown.images),
             reconstructions,
-            class_names=self.splits.class_names,
+            columns=self._shown_columns,
+            class_names=self._headings,
             title="Test images and their reconstructions",
             subtitle=self._subtitle(epoch, "decoded from the posterior mean"),
         )
@@ -96,48 +116,73 @@ class Pictures:
     def draw_closing(self, model: VAE, rows: list[dict[str, Any]]) -> None:
         """Draw what stands at the end of a run, t-SNE excepted."""
         epoch = rows[-1]["epoch"]
-        self.draw_grids(model, epoch, self.run_dir / "samples.png", self.run_dir / "reconstructions.png")
+        self._draw_grids(model, epoch, self.run_dir / "samples.png", self.run_dir / "reconstructions.png")
         figures.draw_loss_curves(
             self.run_dir / "loss_curves.png", rows, title="Training", subtitle=self._subtitle(epoch)
         )
+        self._draw_interpolation(model, epoch)
         if model.latent_dim == 2:
             self._draw_plane(model, epoch)
 
-    def _draw_plane(self, model: VAE, epoch: int) -> None:
-        mu, _ = posterior(model, self.splits.test.images)
-        self._scatter(
-            "latent_scatter.png",
-            mu.cpu().numpy(),
-            self.splits.test.labels,
-            f"Posterior means of the {len(mu):,} test images",
-            epoch,
-            "z",
+    def _draw_interpolation(self, model: VAE, epoch: int) -> None:
+        """Straight lines between two test images' posterior means, of one class where the model is conditional."""
+        images, labels, columns = self._shown.images, self._shown.labels, self._shown_columns
+        mu, _ = posterior(model, self._shown)
+        lines = []
+        for line in range(min(LINES, len(images) // 2)):
+            first = line % columns
+            step = columns if self.classes and len(images) > columns else columns // 2 or 1  # the next row is its class
+            second = (first + step) % len(images)
+            y = labels[first : first + 1] if self.classes else None
+            decoded = interpolate(model, mu[first], mu[second], steps=STEPS, y=y)
+            ends = to_pixels(images[[first, second]])
+            lines.append(torch.cat([ends[:1], decoded, ends[1:]]))
+        figures.draw_grid(
+            self.run_dir / "interpolation.png",
+            torch.cat(lines),
+            columns=STEPS + 2,
+            title="From one test image to another",
+            subtitle=self._subtitle(epoch, "straight lines between posterior means"),
+            headings=["image", *[""] * STEPS, "image"],
         )
-        quantiles = torch.linspace(0.5 / MANIFOLD, 1 - 0.5 / MANIFOLD, MANIFOLD)
-        z = torch.special.ndtri(quantiles).to(mu.device)
+
+    def draw_side_by_side(self, model: VAE, epoch: int) -> None:
+        """Draw originals left, reconstructions right."""
+        pair = [to_pixels(self._shown.images), model.reconstruct(to_pixels(self._shown.images), self._shown.labels)]
+        figures.draw_grid(
+            self.run_dir / "side_by_side.png",
+            torch.cat(pair, dim=3),
+            columns=5,
+            title="Originals left, reconstructions right",
+            subtitle=self._subtitle(epoch, "from the saved model"),
+            gap=4,
+        )
+
+    def _draw_plane(self, model: VAE, epoch: int) -> None:
+        test = self.splits.test
+        mu, _ = posterior(model, test)
+        title = f"Posterior means of the {len(mu):,} test images"
+        self._scatter("latent_scatter.png", mu.cpu().numpy(), test.labels, title, epoch, "z")
+        count = MANIFOLD_PER_CLASS if self.classes else MANIFOLD
+        z = torch.special.ndtri((torch.arange(count) + 0.5) / count).to(mu.device)
         grid = torch.stack(torch.meshgrid(z, z.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2
+        per_class = [torch.full((len(grid),), y, device=mu.device) for y in range(self.classes)]
         figures.draw_manifold(
             self.run_dir / "manifold.png",
-            model.decode(grid),
-            title="What the latent plane decodes to",
-            subtitle=self._subtitle(epoch, f"{MANIFOLD}×{MANIFOLD} quantiles of the prior"),
+            [model.decode(grid, y) for y in per_class] or [model.decode(grid)],
+            headings=self.splits.class_names if self.classes else (),
+            title="What the latent plane decodes to" + (", by class" if self.classes else ""),
+            subtitle=self._subtitle(epoch, f"{count}×{count} quantiles of the prior"),
         )
 
     def draw_tsne(self, model: VAE, epoch: int, *, count: int) -> tuple[Tensor, Split]:
         """Draw t-SNE of `count` test images' posterior means; returns these means (N, D) and the images."""
         test = self.splits.test
-        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(self.seed))[:count]
-        chosen = Split(test.images[order.to(test.images.device)], test.labels[order.to(test.labels.device)])
-        mu, _ = posterior(model, chosen.images)
+        chosen = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(self.seed))[:count])
+        mu, _ = posterior(model, chosen)
         plane = tsne(mu.cpu().numpy(), seed=self.seed)
-        self._scatter(
-            "tsne.png",
-            plane,
-            chosen.labels,
-            f"t-SNE of the posterior means of {len(chosen):,} test images",
-            epoch,
-            "t-SNE ",
-        )
+        title = f"t-SNE of the posterior means of {len(chosen):,} test images"
+        self._scatter("tsne.png", plane, chosen.labels, title, epoch, "t-SNE ")
         return mu, chosen
 
     def _scatter(self, file: str, points: np.ndarray, labels: Tensor, title: str, epoch: int, axis: str) -> None:

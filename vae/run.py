@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 
-from vae import checkpoint, folders, machine, summary
+from vae import checkpoint, folders, machine, presets, summary
+from vae.build import build_model, build_optimizer, load_model
+from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
-from vae.data import Splits, load_splits, to_pixels
+from vae.data import Splits, load_splits
 from vae.errors import UsageError
 from vae.evaluate import evaluate
 from vae.files import write_json
 from vae.folders import Folders
-from vae.model import VAE
 from vae.pictures import Pictures
+from vae.pixels import to_pixels
 from vae.stopping import Stopped, Stopper
 from vae.tracking import Tracker, read_metrics
 from vae.train import train_epoch
@@ -30,9 +32,11 @@ RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", 
 
 def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs that were given. Returns the exit code."""
-    config = Config(**given)
+    config = presets.configure(given)
     folders.check_name_is_free(config)
-    return Run(config).go()
+    run = Run(config)
+    run.start()
+    return run.go()
 
 
 def resume(given: dict[str, Any]) -> int:
@@ -42,6 +46,7 @@ def resume(given: dict[str, Any]) -> int:
         UsageError: a flag that would make it another run.
         CheckpointError: nothing there to continue from.
     """
+    given = dict(given)
     run_dir = Path(given.pop("resume")).resolve()
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
@@ -57,60 +62,52 @@ def resume(given: dict[str, Any]) -> int:
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    return Run(config, state=state, run_dir=run_dir).go()
+    run = Run(config, fallback=state["fallback"])
+    run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
+    return run.go()
 
 
 class Run:
-    """One run, new or continued.
+    """The parts of one run; `start` or `restore`, then `go`.
 
     Args:
         config: every knob.
-        state: the checkpoint to continue from; `None` starts anew.
-        run_dir: the folder of the run to continue.
+        fallback: why a continued run trains on the digits in MNIST's place, if it does.
     """
 
-    def __init__(self, config: Config, *, state: dict[str, Any] | None = None, run_dir: Path | None = None) -> None:
+    folders: Folders
+    tracker: Tracker
+
+    def __init__(self, config: Config, *, fallback: str = "") -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.console = Console(quiet=config.quiet)
         self.device = machine.resolve_device(config.device)
+        self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
-        self.splits = self._load_data(config, state)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        self.epoch = state["epoch"] if state else 0
-
+        self.protocol = ", ".join(filter(None, [self.config.protocol, self.splits.note]))
+        self.epoch = 0
         torch.manual_seed(config.seed)
-        self.model = VAE(config.latent_dim, hidden_dims=config.hidden_dims, image_shape=self.splits.image_shape)
-        self.model.to(self.device)
+        classes = len(self.splits.class_names)
+        self.model = build_model(config, image_shape=self.splits.image_shape, num_classes=classes).to(self.device)
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=self.device.type != "mps"
-        )
+        self.optimizer = build_optimizer(config, self.model)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        rows: list[dict[str, Any]] = []
-        if state and run_dir:
-            self._restore(state)
-            self.folders = Folders(run_dir, Path(config.log_dir) / run_dir.name)
-            rows = read_metrics(self.folders.metrics, self.epoch)
-        else:
-            self.folders = folders.create(self.config)
-            self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
-            self.folders.checkpoints.mkdir()
-        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
-        self.pictures = Pictures(
-            self.folders.run_dir,
-            self.splits,
-            latent_dim=config.latent_dim,
-            seed=config.seed,
-            protocol=self.config.protocol,
-        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
-    def _load_data(self, config: Config, state: dict[str, Any] | None) -> Splits:
+    def _load_data(self, config: Config, fallback: str) -> Splits:
         splits = load_splits(
-            config.dataset, Path(config.data_dir), val_split=config.val_split, seed=config.seed, say=self.console.say
+            config.dataset,
+            Path(config.data_dir),
+            val_split=config.val_split,
+            seed=config.seed,
+            image_size=config.image_size,
+            binarize=config.binarize,
+            say=self.console.say,
         )
-        if state:
-            splits = dataclasses.replace(splits, fallback=state["fallback"])
+        if fallback:
+            splits = splits.standing_in(fallback)
         if splits.fallback:
             self.console.warn(
                 "MNIST can't be had: this run trains on scikit-learn's 1,797 small digits instead.",
@@ -118,16 +115,33 @@ class Run:
                 f"Why: {splits.fallback}",
                 f"For MNIST, put its four files into {Path(config.data_dir) / 'MNIST' / 'raw'} (plain or .gz).",
             )
-        return splits.to(self.device)
+        return splits
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model_state"])
-        self.optimizer.load_state_dict(state["optimizer_state"])
-        torch.set_rng_state(state["random_state"]["torch"])
-        if state["random_state"]["device"] == self.device.type:
-            self.generator.set_state(state["random_state"]["generator"])
-        else:
-            self.generator.manual_seed(self.config.seed + self.epoch)
+    def start(self) -> None:
+        """Make the folders of a new run, and its first checkpoint: a run killed at once can be continued too."""
+        self.folders = folders.create(self.config)
+        self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
+        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, [])
+        self.folders.checkpoints.mkdir()
+        checkpoint.save(self.folders.last, self._state())
+        folders.point_latest(self.folders.run_dir)
+
+    def restore(self, state: dict[str, Any], where: Folders) -> None:
+        """Take up a run where its checkpoint left it."""
+        self.folders, self.epoch = where, state["epoch"]
+        try:
+            self.model.load_state_dict(state["model_state"])
+            self.optimizer.load_state_dict(state["optimizer_state"])
+            self.scaler.load_state_dict(state["scaler_state"])
+            random = state["random_state"]
+            torch.set_rng_state(random["torch"])
+            if random["device"] == self.device.type:
+                self.generator.set_state(random["generator"])
+            else:  # another device's generator has another state: repeatable, but not the same bits
+                self.generator.manual_seed(self.config.seed + self.epoch)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{where.last} doesn't fit its own configuration or these images: {error}") from None
+        self.tracker = Tracker(where.metrics, where.log_path, read_metrics(where.metrics, self.epoch))
 
     def _state(self) -> dict[str, Any]:
         """Everything that a continuation needs, as tensors and plain Python."""
@@ -135,8 +149,10 @@ class Run:
         return {
             "model_state": self.model.state_dict(),
             "optimizer_state": self.optimizer.state_dict(),
+            "scaler_state": self.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
             "image_shape": list(self.model.image_shape),
+            "num_classes": len(self.splits.class_names),
             "config": self.config.to_dict(),
             "epoch": self.epoch,
             "random_state": {
@@ -153,25 +169,27 @@ class Run:
 
     def go(self) -> int:
         """Train to the last epoch and close. Returns the exit code: 0, or 130 / 143 when stopped by a signal."""
-        folders.point_latest(self.folders.run_dir)
-        self._write_config()
+        device = machine.describe_device(self.device)
+        facts = summary.facts(
+            self.config, self.splits, protocol=self.protocol, parameters=self.parameters, device=device
+        )
+        write_json(self.folders.config, facts)
         self.console.table(
             "VAE: losses are recon + KL in nats per image, lower is better",
-            summary.header(
-                self.splits,
-                self.config,
-                parameters=self.parameters,
-                device=machine.describe_device(self.device),
-                run_dir=self.folders.run_dir,
-                done=self.epoch,
-            ),
+            summary.header(self.config, self.splits, facts, run_dir=self.folders.run_dir, done=self.epoch),
+        )
+        pictures = Pictures(
+            self.folders.run_dir,
+            self.splits,
+            latent_dim=self.config.latent_dim,
+            conditional=self.config.conditional,
+            seed=self.config.seed,
+            protocol=self.protocol,
         )
         with Stopper() as stopper:
             try:
-                if self.epoch == 0:
-                    checkpoint.save(self.folders.last, self._state())
-                self._train(stopper)
-                self._close(stopper)
+                self._train(stopper, pictures)
+                self._close(stopper, pictures)
             except Stopped as stopped:
                 self.console.close_bar()
                 self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.epoch}")
@@ -182,48 +200,51 @@ class Run:
                 self.tracker.close()
         return 0
 
-    def _train(self, stopper: Stopper) -> None:
-        images = self.splits.train.images
+    def _train(self, stopper: Stopper, pictures: Pictures) -> None:
+        images, num_epochs = len(self.splits.train), self.config.num_epochs
 
         def on_batch(count: int) -> None:
             self.console.advance(count)
             stopper.check()
 
-        self.console.start_bar(self.config.num_epochs * len(images), self.epoch * len(images))
-        while self.epoch < self.config.num_epochs:
-            epoch = self.epoch + 1
-            self.console.epoch_begins(epoch, self.config.num_epochs)
+        self.console.start_bar(num_epochs * images, self.epoch * images)
+        while self.epoch < num_epochs:
+            self.console.epoch_begins(self.epoch + 1, num_epochs)
             started = time.perf_counter()
             metrics = train_epoch(
                 self.model,
-                images,
+                self.splits.train,
                 self.optimizer,
-                batch_size=self.config.batch_size,
+                self.config,
+                epoch=self.epoch + 1,
                 generator=self.generator,
-                autocast_dtype=machine.AUTOCAST_DTYPES[self.config.precision],
+                scaler=self.scaler,
                 on_batch=on_batch,
             )
-            seconds = time.perf_counter() - started
-            row = self._row(epoch, metrics, seconds)
-            self._record(row)
-            self.console.epoch_ends(row, self.config.num_epochs)
+            row = self._row(metrics, seconds=time.perf_counter() - started)
+            self._record(row, pictures)
+            self.console.epoch_ends(row, num_epochs)
 
-    def _row(self, epoch: int, metrics: dict[str, float], seconds: float) -> dict[str, Any]:
-        """One epoch's figures as they go into metrics.jsonl and TensorBoard."""
-        row: dict[str, Any] = {"epoch": epoch}
-        row |= {f"train/{name}": value for name, value in metrics.items()}
-        row["train/elbo"] = -(metrics["recon"] + metrics["kl"])
+    def _row(self, metrics: dict[str, float], *, seconds: float) -> dict[str, Any]:
+        """An epoch's figures as they go into metrics.jsonl and TensorBoard."""
+        row: dict[str, Any] = {"epoch": self.epoch + 1}
+        row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
         for name, split in (("val", self.splits.val), ("test", self.splits.test)):
             if split:
-                row |= {f"{name}/{term}": value for term, value in evaluate(self.model, split.images).items()}
+                row |= {f"{name}/{term}": value for term, value in evaluate(self.model, split)._asdict().items()}
         speed = len(self.splits.train) / seconds
-        return row | {"lr": self.optimizer.param_groups[0]["lr"], "seconds": seconds, "images_per_second": speed}
+        return row | {
+            "lr": metrics["lr"],
+            "beta": metrics["beta"],
+            "seconds": seconds,
+            "images_per_second": speed,
+        }
 
-    def _record(self, row: dict[str, Any]) -> None:
+    def _record(self, row: dict[str, Any], pictures: Pictures) -> None:
         """Leave an epoch's traces; the checkpoint comes last, so that what it has seen is all there."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in self.pictures.draw_epoch(self.model, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.model, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
@@ -235,34 +256,22 @@ class Run:
             checkpoint.save(self.folders.checkpoints / f"epoch_{epoch:03d}.pt", state)
         checkpoint.save(self.folders.last, state)
 
-    def _close(self, stopper: Stopper) -> None:
+    def _close(self, stopper: Stopper, pictures: Pictures) -> None:
         """Draw the closing pictures, record the closing figures, print the table."""
-        rows = self.tracker.rows
-        self.pictures.draw_closing(self.model, rows)
+        rows, run_dir = self.tracker.rows, self.folders.run_dir
+        pictures.draw_closing(self.model, rows)
         stopper.check()
-        mu, chosen = self.pictures.draw_tsne(self.model, self.epoch, count=self.config.tsne_samples)
+        if self.config.side_by_side:
+            pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
+        mu, chosen = pictures.draw_tsne(self.model, self.epoch, count=self.config.tsne_samples)
         stopper.check()
-        names = [self.splits.class_names[label] for label in chosen.labels.tolist()]
+        names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
         self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)
-        closing = {name: value for name, value in rows[-1].items() if name.startswith("test/")}
+        closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
         self.tracker.log_hparams(self.config.to_dict(), closing)
-        results = summary.results(self.splits, self.config, rows, parameters=self.parameters)
+        results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
         write_json(self.folders.results, results)
-        title = f"done: {self.splits.title}, {self.config.protocol}, epoch {self.epoch}"
-        self.console.table(title, summary.closing_table(results, self.folders.run_dir))
-
-    def _write_config(self) -> None:
-        write_json(
-            self.folders.config,
-            {
-                "config": self.config.to_dict(),
-                "dataset": self.splits.title,
-                "fallback": self.splits.fallback,
-                "protocol": self.config.protocol,
-                "parameters": self.parameters,
-                "seed": self.config.seed,
-                "device": machine.describe_device(self.device),
-                "versions": machine.versions(),
-                "git_commit": machine.git_commit(),
-            },
-        )
+        title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"
+        self.console.table(title, summary.closing_table(results, run_dir))
+        if not results["test"]["active_units"]:
+            self.console.warn(*summary.COLLAPSED)

@@ -1,7 +1,8 @@
-"""A run in words and plain figures: the header, results.json, the closing table."""
+"""A run in words and plain figures: config.json, the header, results.json, the closing table."""
 
 from __future__ import annotations
 
+import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,45 +10,71 @@ from typing import Any
 from vae.config import Config
 from vae.data import Splits
 from vae.evaluate import EVAL_SEED
-from vae.machine import peak_memory_mb
+from vae.machine import git_commit, peak_memory_mb, versions
 
 SPLITS = ("train", "val", "test")
 Table = list[tuple[str, str]]
+COLLAPSED = (
+    "Posterior collapse: no latent carries anything about the image, every sample looks alike.",
+    "Try --kl_warmup_epochs 10, --free_bits 0.1, a smaller --beta or a smaller --lr.",
+)
 
 
-def header(splits: Splits, config: Config, *, parameters: int, device: str, run_dir: Path, done: int) -> Table:
-    """What a person should know before the first epoch ends."""
+def facts(config: Config, splits: Splits, *, protocol: str, parameters: int, device: str) -> dict[str, Any]:
+    """What defines a run and where it ran, as config.json holds it."""
+    return {
+        "config": config.to_dict(),
+        "dataset": splits.title,
+        "fallback": splits.fallback,
+        "protocol": protocol,
+        "parameters": parameters,
+        "seed": config.seed,
+        "device": device,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def header(config: Config, splits: Splits, known: dict[str, Any], *, run_dir: Path, done: int) -> Table:
+    """What a person should know before the first epoch ends; `known` are the run's `facts`."""
     sizes = [f"{len(splits.train):,} train", f"{len(splits.test):,} test"]
     if splits.val:
         sizes.insert(1, f"{len(splits.val):,} validation")
-    shape = "×".join(map(str, splits.image_shape[1:]))
+    shape = "×".join(map(str, splits.image_shape[1:] + splits.image_shape[:1]))
     table = [
-        ("data", f"{splits.title}, {', '.join(sizes)}, {shape}, {config.protocol}"),
-        ("model", f"{config.model_name}, {parameters:,} parameters"),
-        ("device", f"{device}; training {config.precision}, evaluation fp32"),
-        ("output", str(run_dir)),
-        ("watch", f"tensorboard --logdir {config.log_dir}"),
+        ("data", f"{splits.title}, {', '.join(sizes)}, {shape.removesuffix('×1')}, {known['protocol']}"),
+        ("model", f"{config.model_name}, {known['parameters']:,} parameters"),
+        ("recipe", config.recipe),
+        ("device", f"{known['device']}; training {config.precision}, evaluation fp32"),
+        ("output", shown(run_dir)),
+        ("watch", f"tensorboard --logdir {shown(Path(config.log_dir))}"),
     ]
     if done:
         table.insert(0, ("resume", f"{done} of {config.num_epochs} epochs are done"))
     return table
 
 
-def results(splits: Splits, config: Config, rows: list[dict[str, Any]], *, parameters: int) -> dict[str, Any]:
+def shown(path: Path) -> str:
+    """A path as a person types it: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def results(splits: Splits, rows: list[dict[str, Any]], *, protocol: str, parameters: int) -> dict[str, Any]:
     """The closing figures, as results.json holds them.
 
     Args:
         splits: the data.
-        config: every knob.
         rows: metrics.jsonl, an epoch each.
+        protocol: how pixels are made into targets and scored.
         parameters: number of the model's parameters.
     """
     last = rows[-1]
     found: dict[str, Any] = {
         "dataset": splits.title,
-        "protocol": config.protocol,
+        "protocol": protocol,
         "unit": "nats per image",
-        "evaluation": f"float32, one posterior sample per image, noise seed {EVAL_SEED}",
+        "evaluation": f"float32, beta 1, one posterior sample per image, noise seed {EVAL_SEED}",
         "epoch": last["epoch"],
     }
     for split in SPLITS:
@@ -71,11 +98,18 @@ def closing_table(found: dict[str, Any], run_dir: Path) -> Table:
     for split in SPLITS:
         if split in found:
             terms = found[split]
-            table.append((split, f"{terms['loss']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"))
+            table.append((split, f"{-terms['elbo']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"))
     if "best" in found:
         best = found["best"]
         table.append(("best", f"epoch {best['epoch']}: val {best['val/loss']:.2f}, test {best['test/loss']:.2f}"))
+    test = found["test"]
+    active, latents = test["active_units"], len(test["kl_per_dim"])
+    idle = "" if active == latents else "; the others have collapsed onto the prior (--free_bits, --kl_warmup_epochs)"
     speed = f"{found['seconds_per_epoch']:.2f} s per epoch, {found['images_per_second']:,.0f} images/s"
-    pictures = ", ".join(sorted(path.name for path in run_dir.glob("*.png")))
-    files = f"{run_dir} (checkpoints/last.pt, metrics.jsonl, results.json)"
-    return [*table, ("speed", speed), ("pictures", pictures), ("files", files)]
+    return [
+        *table,
+        ("latents", f"{active} of {latents} active{idle}"),
+        ("speed", speed),
+        ("pictures", ", ".join(sorted(path.name for path in run_dir.glob("*.png")))),
+        ("files", f"{shown(run_dir)} (checkpoints/last.pt, metrics.jsonl, results.json)"),
+    ]

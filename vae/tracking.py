@@ -56,7 +56,7 @@ class Tracker:
             self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1 if rows else None, flush_secs=10)
 
     def log_epoch(self, row: dict[str, Any]) -> None:
-        """Record an epoch's figures; every key but `epoch` is a scalar's tag."""
+        """Record an epoch's figures; every key but `epoch` is a tag, of a scalar or, for a list, of a histogram."""
         self.rows.append(row)
         with _told(self.metrics_path), self.metrics_path.open("a") as stream:
             stream.write(_line(row))
@@ -64,7 +64,9 @@ class Tracker:
             os.fsync(stream.fileno())
         with _told(self.log_path):
             for tag, value in row.items():
-                if tag != "epoch":
+                if isinstance(value, list):
+                    self._writer.add_histogram(tag, np.asarray(value), row["epoch"])
+                elif tag != "epoch":
                     self._writer.add_scalar(tag, value, row["epoch"])
             self._writer.flush()
 

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from vae.data import shuffled_batches
+from vae.config import Config
+from vae.data import Split, shuffled_batches
 from vae.errors import UserError
-from vae.losses import bernoulli_recon, gaussian_kl
+from vae.losses import RECON_LOSSES, elbo, free_bits_kl, gaussian_kl_per_dim
 from vae.model import VAE
+from vae.schedule import learning_rate, warmup
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
 
 
 class DivergedError(UserError):
@@ -20,46 +23,96 @@ class DivergedError(UserError):
 
 def train_epoch(
     model: VAE,
-    images: Tensor,
+    split: Split,
     optimizer: torch.optim.Optimizer,
+    config: Config,
     *,
-    batch_size: int,
+    epoch: int,
     generator: torch.Generator,
-    autocast_dtype: torch.dtype | None = None,
+    scaler: torch.amp.GradScaler | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
-    """Minimise recon + kl over every image once, in an order drawn from `generator`.
+    """Minimise recon + beta · KL over every image once, in an order drawn from `generator`.
 
     Args:
         model: trained in place.
-        images: (N, C, H, W) uint8, on the model's device.
-        optimizer: of the model's parameters.
-        batch_size: images per step; the last step may have fewer.
-        generator: gives the order and the noise eps; on the images' device.
-        autocast_dtype: of the matrix products; `None` is float32. Loss, weights and optimizer are float32 always.
+        split: the training images, on the model's device.
+        optimizer: of the model's parameters; its learning rate is set before every step.
+        config: batch size, objective, schedules and precision; a precision of `auto` is float32.
+        epoch: counted from 1.
+        generator: gives the order, the pixels where they are redrawn, and the noise eps; on the images' device.
+        scaler: of the loss, for float16.
         on_batch: called with each batch's image count; what it raises stops the epoch.
 
     Returns:
-        `loss`, `recon` and `kl`: means over the epoch's images as each was when its batch came, nats per image.
+        `loss` (what was minimised), `recon`, `kl` and `elbo`: means over the epoch's images as each was when its batch
+        came, nats per image; `lr` and `beta` of the last step.
 
     Raises:
         DivergedError: a term is NaN or infinite; it names the term.
     """
-    device = images.device
-    sums = torch.zeros(2, device=device)  # of recon and kl; read once, after the last step
+    device = split.images.device
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
+    dtype = AUTOCAST_DTYPES.get(config.precision)
+    recon_loss = RECON_LOSSES[config.recon_loss]
+    sums = torch.zeros(3, device=device)  # of loss, recon and kl; read once, after the last step
+    lr = beta = math.nan
+    seen = 0
     model.train()
-    for x in shuffled_batches(images, batch_size, generator):
+    for x, y in shuffled_batches(split, config.batch_size, generator):
+        lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
+        if config.binarize == "dynamic":
+            x = torch.bernoulli(x, generator=generator)
         eps = torch.randn(len(x), model.latent_dim, generator=generator, device=device)
-        with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            output = model(x, eps)
-        terms = torch.stack([bernoulli_recon(output.logits.float(), x), gaussian_kl(output.mu, output.logvar)])
-        optimizer.zero_grad()
-        terms.sum(0).mean().backward()
-        optimizer.step()
-        sums += terms.detach().sum(1)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            output = model(x, y, eps)
+        recon = recon_loss(output.logits.float(), x).mean()
+        kl_per_dim = gaussian_kl_per_dim(output.mu, output.logvar)
+        loss = recon + beta * free_bits_kl(kl_per_dim, config.free_bits)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        _step(model, optimizer, scaler, loss, config.grad_clip)
+        sums += len(x) * torch.stack([loss.detach(), recon.detach(), kl_per_dim.detach().sum() / len(x)])
+        seen += len(x)
         on_batch(len(x))
-    recon, kl = (sums / len(images)).tolist()
-    for name, value in (("reconstruction term", recon), ("KL term", kl)):
+    loss_mean, recon_mean, kl_mean = sums / len(split)
+    _check_finite({"reconstruction term": recon_mean.item(), "KL term": kl_mean.item()})
+    return {
+        "loss": loss_mean.item(),
+        "recon": recon_mean.item(),
+        "kl": kl_mean.item(),
+        "elbo": elbo(recon_mean, kl_mean).item(),
+        "lr": lr,
+        "beta": beta,
+    }
+
+
+def _weights(config: Config, epochs_done: float) -> tuple[float, float]:
+    """The learning rate and the KL's weight of the step whose middle is at `epochs_done`."""
+    lr = learning_rate(
+        epochs_done,
+        lr=config.lr,
+        schedule=config.lr_schedule,
+        warmup_epochs=config.lr_warmup_epochs,
+        num_epochs=config.num_epochs,
+    )
+    return lr, config.beta * warmup(epochs_done, config.kl_warmup_epochs)
+
+
+def _step(
+    model: VAE, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: torch.Tensor, grad_clip: float
+) -> None:
+    """One update; the scaler does nothing unless the products are float16."""
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    if grad_clip:
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def _check_finite(terms: dict[str, float]) -> None:
+    for name, value in terms.items():
         if not math.isfinite(value):
-            raise DivergedError(f"the {name} became {value}: try a smaller --lr, or --precision fp32")
-    return {"loss": recon + kl, "recon": recon, "kl": kl}
+            raise DivergedError(f"the {name} became {value}: try a smaller --lr, --grad_clip 1, or --precision fp32")

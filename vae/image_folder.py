@@ -1,0 +1,114 @@
+"""Any folder of images as a data set: train/test subfolders or one folder split by a seed; class folders are labels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from vae.sources import DataError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+GREY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "RGB", "RGBA"}
+MAX_PIXELS = 50_000_000  # of one image; more is taken for a decompression bomb
+TEST_FRACTION = 0.1
+
+Labelled = tuple[Tensor, Tensor]  # images (N, C, size, size) uint8 and labels (N,) int64
+
+
+def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled, tuple[str, ...]]:
+    """Read every image below `root`, cropped to a square about its centre and resized.
+
+    Args:
+        root: holds `train/` and `test/`, or images, or class folders of images.
+        size: height and width that every image gets.
+        seed: of the choice of test images, a tenth, where there is no `test/`.
+
+    Returns:
+        Training and test images with their labels, and the class names; no names, and labels 0, without class folders.
+
+    Raises:
+        DataError: one line that names the file or folder and what is wrong with it.
+    """
+    if not root.is_dir():
+        raise DataError(f"--dataset folder: {root} is no folder; give one of images with --data_dir")
+    parts = [root / "train", root / "test"]
+    ready = all(part.is_dir() for part in parts)
+    listed = [_list_images(part) for part in (parts if ready else [root])]
+    class_names = tuple(sorted({name for files in listed for _, name in files} - {""}))
+    mixed = next((path for files in listed for path, name in files if class_names and not name), None)
+    if mixed:
+        raise DataError(f"{mixed} lies beside the class folders: move it into one, or elsewhere")
+    channels = _common_channels([path for files in listed for path, _ in files])
+    loaded = [_load(files, class_names, size=size, channels=channels) for files in listed]
+    if ready:
+        train, test = loaded
+    else:
+        train, test = _split(*loaded[0], seed=seed)
+    if not (len(train[0]) and len(test[0])):
+        raise DataError(f"{root} holds too few images to train on and to test with")
+    return train, test, class_names
+
+
+def _list_images(root: Path) -> list[tuple[Path, str]]:
+    """Each image with its class: the name of the first folder below `root`, empty for an image right in it."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        inner = path.relative_to(root).parts
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in inner):
+            found.append((path, inner[0] if len(inner) > 1 else ""))
+    if not found:
+        raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) below {root}")
+    return found
+
+
+def _open(path: Path) -> Image.Image:
+    """An image whose header has been found sound."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # held against MAX_PIXELS below
+            picture = Image.open(path)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} can't be read as an image: {str(error).splitlines()[0]}") from None
+    if picture.width * picture.height > MAX_PIXELS:
+        raise DataError(f"{path} has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise DataError(f"{path} is animated ({picture.n_frames} frames): keep one of its frames")  # type: ignore[attr-defined]
+    if picture.mode not in GREY_MODES | COLOUR_MODES:
+        raise DataError(f"{path} has colour mode {picture.mode}: convert it to greyscale or RGB")
+    return picture
+
+
+def _common_channels(paths: list[Path]) -> int:
+    """1 if every image is greyscale, 3 if one is not."""
+    for path in paths:
+        with _open(path) as picture:
+            if picture.mode in COLOUR_MODES:
+                return 3
+    return 1
+
+
+def _load(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
+    images = np.empty((len(files), size, size, channels), dtype=np.uint8)
+    for row, (path, _) in enumerate(files):
+        with _open(path) as picture:
+            try:
+                if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
+                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+                square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        images[row] = np.asarray(square).reshape(size, size, channels)
+    labels = torch.tensor([class_names.index(name) if name else 0 for _, name in files])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
+
+
+def _split(images: Tensor, labels: Tensor, *, seed: int) -> tuple[Labelled, Labelled]:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    count = max(1, round(len(images) * TEST_FRACTION))
+    test, train = order[:count], order[count:]
+    return (images[train], labels[train]), (images[test], labels[test])

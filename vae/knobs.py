@@ -1,0 +1,66 @@
+"""One field of a configuration that knows its own help text, choices and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from vae.errors import UsageError
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not)."""
+    bounds = {"low": low, "high": high, "above": above, "below": below}
+    metadata = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def item_type(field: dataclasses.Field[Any]) -> type:
+    """The type of one value of a knob: int for `hidden_dims`."""
+    default = field.default
+    return type(default[0] if isinstance(default, tuple) else default)
+
+
+def check(field: dataclasses.Field[Any], value: Any) -> None:
+    """Hold one value against its type, choices and bounds."""
+    flag, kind = f"--{field.name}", item_type(field)
+    items = value if isinstance(value, tuple) else (value,)
+    if not items:
+        raise UsageError(f"{flag}: expected at least one value")
+    for item in items:
+        numeric = kind is float and type(item) is int
+        if type(item) is not kind and not numeric:
+            raise UsageError(f"{flag} {item!r}: expected {kind.__name__}")
+        choices = field.metadata["choices"]
+        if choices and item not in choices:
+            raise UsageError(f"{flag} {item!r}: choose from {', '.join(choices)}")
+        if kind in (int, float):
+            _check_bounds(flag, item, field.metadata["bounds"])
+        elif kind is str and ("\0" in item or not item.isprintable()):
+            raise UsageError(f"{flag} {item!r}: unprintable characters")
+
+
+def _check_bounds(flag: str, value: float, bounds: dict[str, float | None]) -> None:
+    tests = {
+        "low": ("at least", lambda bound: value >= bound),
+        "high": ("at most", lambda bound: value <= bound),
+        "above": ("above", lambda bound: value > bound),
+        "below": ("below", lambda bound: value < bound),
+    }
+    if not math.isfinite(value):
+        raise UsageError(f"{flag} {value}: expected a finite number")
+    for name, bound in bounds.items():
+        if bound is not None and not tests[name][1](bound):
+            raise UsageError(f"{flag} {value}: must be {tests[name][0]} {bound}")

@@ -1,0 +1,27 @@
+"""Weights that change while training goes on, as functions of the epochs done so far (a fraction, 2.5 in mid-epoch)."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup(epochs_done: float, warmup_epochs: float) -> float:
+    """Grows linearly from 0 to 1 over `warmup_epochs`, and stays there; 1 throughout without a warm-up."""
+    return min(1.0, epochs_done / warmup_epochs) if warmup_epochs else 1.0
+
+
+def learning_rate(epochs_done: float, *, lr: float, schedule: str, warmup_epochs: float, num_epochs: int) -> float:
+    """The learning rate at `epochs_done`.
+
+    Args:
+        epochs_done: in [0, num_epochs).
+        lr: its largest value.
+        schedule: `constant`, or `cosine`, which falls from the end of the warm-up to 0 at `num_epochs`.
+        warmup_epochs: over which it grows linearly from 0.
+        num_epochs: the run's length.
+    """
+    factor = warmup(epochs_done, warmup_epochs)
+    if schedule == "cosine" and epochs_done > warmup_epochs:
+        progress = (epochs_done - warmup_epochs) / (num_epochs - warmup_epochs)
+        factor *= 0.5 * (1 + math.cos(math.pi * progress))
+    return lr * factor
