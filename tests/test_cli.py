@@ -33,6 +33,19 @@ BAD = [
     (["--run_name", "a" * 200], "200 bytes long"),
     (["--run_name", "a\x1b[31m"], "unprintable"),
     (["--seed", str(2**63)], "--seed"),
+    (["--preset", "mlp-3d"], "--preset 'mlp-3d': choose from mlp-2d"),
+    (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
+    (["--beta", "-1"], "--beta -1.0"),
+    (["--arch", "conv", "--image_size", "30"], "must be a multiple of 4"),
+    (["--image_size", "2"], "--image_size 2: must be at least 4"),
+    (["--binarize", "dynamic", "--recon_loss", "mse"], "use bce with --binarize"),
+    (["--optimizer", "adam", "--weight_decay", "0.1"], "adam has none here"),
+    (["--base_channels", "0"], "--base_channels 0"),
+    (["--activation", "sigmoid"], "choose from relu"),
+    (["--lr_schedule", "linear"], "choose from constant, cosine"),
+    (["--grad_clip", "-1"], "--grad_clip -1.0"),
+    (["--kl_warmup_epochs", "nan"], "finite"),
+    (["--precision", "fp8"], "choose from auto, fp32"),
 ]
 
 

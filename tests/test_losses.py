@@ -1,7 +1,20 @@
-import torch
-from torch.distributions import Bernoulli, Normal, kl_divergence
+import math
 
-from vae.losses import bernoulli_recon, elbo, gaussian_kl
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+
+from vae.losses import (
+    bernoulli_recon,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_recon,
+    elbo,
+    free_bits_kl,
+    gaussian_kl,
+    gaussian_kl_per_dim,
+    squared_error_recon,
+)
 
 torch.manual_seed(0)
 LOGITS = torch.randn(5, 1, 4, 4, dtype=torch.float64) * 10
@@ -49,3 +62,48 @@ def test_elbo_bounds_the_evidence_of_a_linear_gaussian_model():
     evidence = Normal(0.0, 2**0.5).log_prob(x).sum(1)
     torch.testing.assert_close(elbo(recon, gaussian_kl(mu, logvar)), evidence)
     assert (elbo(recon + 0.1, gaussian_kl(mu, logvar)) < evidence).all()
+
+
+def test_squared_error_is_a_gaussian_of_variance_one_half_less_its_constant():
+    x = torch.rand_like(LOGITS)
+    density = -Normal(torch.sigmoid(LOGITS), 0.5**0.5).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(squared_error_recon(LOGITS, x), density - 16 * 0.5 * math.log(math.pi))
+
+
+def test_continuous_bernoulli_recon_is_torch_s_away_from_one_half():
+    logits = LOGITS[(LOGITS.abs() > 0.5) & (LOGITS.abs() < 15)].unsqueeze(0)  # torch clamps probabilities beyond
+    x = torch.rand_like(logits)
+    expected = -ContinuousBernoulli(logits=logits, lims=(0.499, 0.501)).log_prob(x).sum(1)
+    torch.testing.assert_close(continuous_bernoulli_recon(logits, x), expected)
+
+
+def test_continuous_bernoulli_integrates_to_one_everywhere():
+    """Gauss-Legendre quadrature over x, at logits on both sides of the series' edge and at exactly one half."""
+    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(80))
+    x = (nodes + 1) / 2
+    for logit in (0.0, 1e-12, 1e-4, 0.0999, 0.1001, -0.0999, -3.0, 8.0):
+        density = torch.exp(-continuous_bernoulli_recon(torch.full((80, 1), logit, dtype=torch.float64), x[:, None]))
+        assert (weights / 2 * density).sum().item() == pytest.approx(1, abs=1e-8)
+        mean = continuous_bernoulli_mean(torch.tensor(logit, dtype=torch.float64))
+        assert (weights / 2 * density * x).sum().item() == pytest.approx(mean.item(), abs=1e-8)
+
+
+def test_continuous_bernoulli_gradients_are_finite_and_right_near_one_half():
+    logits = torch.tensor(
+        [[0.0], [1e-20], [0.0999], [0.1001], [-60.0], [60.0]], dtype=torch.float64, requires_grad=True
+    )
+    x = torch.full_like(logits, 0.25)
+    continuous_bernoulli_recon(logits, x).sum().backward()
+    # d/dl of -log p is E[x] - x
+    torch.testing.assert_close(logits.grad, continuous_bernoulli_mean(logits.detach()) - 0.25, atol=1e-7, rtol=1e-6)
+
+
+def test_the_kl_per_latent_adds_up_and_is_torch_s():
+    expected = kl_divergence(Normal(MU, (0.5 * LOGVAR).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(gaussian_kl_per_dim(MU, LOGVAR), expected)
+
+
+def test_free_bits_hold_each_latent_s_batch_mean_at_least_there():
+    kl = torch.tensor([[0.0, 3.0, 1.0], [0.2, 5.0, 0.0]])
+    assert free_bits_kl(kl, 0.0).item() == pytest.approx(0.1 + 4.0 + 0.5)
+    assert free_bits_kl(kl, 0.3).item() == pytest.approx(0.3 + 4.0 + 0.5)

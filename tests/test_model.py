@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vae import VAE
+from vae import VAE, interpolate
 from vae.model import reparameterize
 
 
@@ -17,16 +17,72 @@ def test_decoder_mirrors_the_encoder():
     assert shapes == [(40, 784), (20, 40), (6, 20), (20, 3), (40, 20), (784, 40)]
 
 
-@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 8, 6)])
-def test_shapes_of_every_method(image_shape):
-    model = VAE(5, hidden_dims=(16,), image_shape=image_shape)
-    x = torch.rand(4, *image_shape)
-    output = model(x)
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("image_shape", [(1, 28, 28), (1, 32, 32), (1, 64, 64), (3, 8, 12)])
+def test_shapes_of_every_method(arch, classes, image_shape):
+    model = VAE(5, arch=arch, hidden_dims=(16,), base_channels=4, image_shape=image_shape, num_classes=classes)
+    x, y = torch.rand(4, *image_shape), torch.tensor([0, 2, 1, 1])
+    output = model(x, y)
     assert output.logits.shape == x.shape
     assert output.mu.shape == output.logvar.shape == output.z.shape == (4, 5)
-    assert model.decode(output.z).shape == model.reconstruct(x).shape == x.shape
-    assert model.sample(7).shape == (7, *image_shape)
-    torch.testing.assert_close(model.encode(x.flatten(1))[0], output.mu)
+    assert model.decode(output.z, y).shape == model.reconstruct(x, y).shape == x.shape
+    assert model.sample(4, y).shape == x.shape
+    torch.testing.assert_close(model.encode(x.flatten(1), y)[0], output.mu)
+    assert all(p.grad is None for p in model.parameters())
+    output.logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_the_conv_nets_are_four_convolutions_with_the_middle_two_strided():
+    model = VAE(2, arch="conv", base_channels=64, activation="leaky_relu")
+    convs = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels, m.stride[0]) for m in convs] == [
+        (1, 64, 1),
+        (64, 64, 2),
+        (64, 64, 2),
+        (64, 64, 1),
+    ]
+    transposed = [m for m in model.decoder.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert [(m.out_channels, m.stride[0]) for m in transposed] == [(64, 1), (64, 2), (64, 2), (1, 1)]
+    slopes = {m.negative_slope for m in model.modules() if isinstance(m, torch.nn.LeakyReLU)}
+    assert slopes == {0.01}
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+def test_a_conditional_model_uses_its_labels_and_asks_for_them(arch):
+    model = VAE(2, arch=arch, hidden_dims=(16,), base_channels=4, num_classes=10)
+    x, z = torch.rand(1, 1, 28, 28), torch.zeros(1, 2)
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    assert not torch.equal(model.decode(z, zero), model.decode(z, one))
+    assert not torch.equal(model.encode(x, zero)[0], model.encode(x, one)[0])
+    with pytest.raises(ValueError, match="needs labels y"):
+        model.decode(z)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "silu", "gelu", "tanh"])
+def test_activations_stand_between_the_layers(activation):
+    from vae.networks import ACTIVATIONS
+
+    kinds = [type(m) for m in VAE(2, hidden_dims=(4, 4), activation=activation).modules()]
+    assert kinds.count(ACTIVATIONS[activation]) == 4
+
+
+def test_a_continuous_bernoulli_s_decode_is_its_mean_not_its_parameter():
+    from torch.distributions import ContinuousBernoulli
+
+    model, z = VAE(2, recon_loss="continuous_bernoulli"), torch.randn(3, 2) * 5
+    expected = ContinuousBernoulli(logits=model.logits(z).double()).mean.float()
+    torch.testing.assert_close(model.decode(z), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_interpolation_runs_straight_from_end_to_end():
+    model, z1, z2 = VAE(3), torch.randn(1, 3), torch.randn(1, 3)
+    images = interpolate(model, z1, z2, steps=5)
+    assert images.shape == (5, 1, 28, 28) and not images.requires_grad
+    torch.testing.assert_close(images[[0, 2, 4]], model.decode(torch.cat([z1, (z1 + z2) / 2, z2])))
+    with pytest.raises(ValueError, match="steps is 1"):
+        interpolate(model, z1, z2, steps=1)
 
 
 def test_decode_gives_pixel_means_of_the_decoder_s_logits():

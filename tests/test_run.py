@@ -9,7 +9,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
+from vae import load_model
 from vae import run as run_module
+from vae.checkpoint import CheckpointError
 
 PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation", "latent_scatter", "manifold")
 
@@ -252,3 +254,81 @@ def test_an_unwritable_place_gets_one_line(tmp_path, capsys):
 def test_a_device_that_is_not_there_is_named(tmp_path, capsys):
     assert run_main(tmp_path, "--device", "cuda") == 2
     assert "--device cuda: not on this machine, which has cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["conv-2d", "mlp-64d", "mlp-32d", "mlp-20d"])
+def test_every_preset_runs_and_loads_back(tmp_path, preset):
+    flags = ["--preset", preset, "--num_epochs", "1", "--base_channels", "4", "--run_name", "p", "--quiet"]
+    assert run_main(tmp_path, *flags) == 0
+    run_dir = tmp_path / "outputs" / "p"
+    assert (run_dir / "interpolation.png").exists() and (run_dir / "samples.png").exists()
+    assert (run_dir / "side_by_side.png").exists() == (preset == "mlp-64d")
+    assert (run_dir / "checkpoints" / "best.pt").exists() == (preset == "conv-2d")
+    assert (run_dir / "checkpoints" / "epoch_001.pt").exists() == (preset == "mlp-32d")
+    model, state = load_model(run_dir), load_state(run_dir)
+    assert_same_state(model.state_dict(), state["model_state"])
+    assert model.sample(2).shape == (2, 1, 28, 28)
+
+
+def test_a_conditional_run_draws_a_class_a_column_and_loads_back(tmp_path):
+    flags = ["--conditional", "--num_epochs", "2", "--run_name", "c", "--quiet", "--batch_size", "32"]
+    assert run_main(tmp_path, *flags) == 0
+    model = load_model(tmp_path / "outputs/c/checkpoints/last.pt")
+    assert model.sample(3, torch.tensor([7, 7, 7])).shape == (3, 1, 28, 28)
+    assert (tmp_path / "outputs/c/manifold.png").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--binarize", "dynamic", "--lr_schedule", "cosine", "--lr_warmup_epochs", "1", "--kl_warmup_epochs", "3"],
+        ["--precision", "fp16", "--grad_clip", "1", "--conditional", "--free_bits", "0.1"],
+        ["--arch", "conv", "--base_channels", "4", "--recon_loss", "continuous_bernoulli", "--precision", "bf16"],
+    ],
+    ids=["schedules", "scaler", "conv"],
+)
+def test_options_resume_with_the_same_bits(tmp_path, monkeypatch, flags):
+    assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "whole", "--quiet", *flags) == 0
+    real, epochs = run_module.train_epoch, []
+
+    def train_epoch(*args, **kwargs):
+        epochs.append(1)
+        if len(epochs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(run_module, "train_epoch", train_epoch)
+    assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "cut", "--quiet", *flags) == 143
+    assert main(["--resume", str(tmp_path / "outputs/cut"), "--quiet"]) == 0
+    whole, cut = (load_state(tmp_path / "outputs" / name) for name in ("whole", "cut"))
+    assert_same_state(whole["model_state"], cut["model_state"])
+    assert whole["scaler_state"] == cut["scaler_state"]
+
+
+def test_the_readme_s_interpolation_runs_as_it_stands(tmp_path):
+    assert (
+        run_main(tmp_path, "--preset", "mlp-32d", "--hidden_dims", "512", "--num_epochs", "2", "--run_name", "r") == 0
+    )
+    from vae import VAE, interpolate
+
+    checkpoint = torch.load(tmp_path / "outputs/r/checkpoints/epoch_002.pt")
+    model = VAE(latent_dim=checkpoint["latent_dim"])
+    model.load_state_dict(checkpoint["model_state"])
+    with torch.no_grad():
+        samples = model.decode(torch.randn(16, 32))
+    assert samples.shape == (16, 1, 28, 28) and samples.min() >= 0 and samples.max() <= 1
+    assert interpolate(model, torch.randn(1, 32), torch.randn(1, 32), steps=8).shape == (8, 1, 28, 28)
+
+
+def test_a_collapsed_posterior_is_named_with_its_remedies(tmp_path, capsys):
+    assert run_main(tmp_path, "--num_epochs", "2", "--beta", "1000", "--run_name", "flat") == 0
+    out, err = capsys.readouterr()
+    assert "0 of 2 active" in out and "Posterior collapse" in err and "--kl_warmup_epochs" in err
+
+
+def test_a_checkpoint_of_another_model_is_told_in_a_line(finished_run, tmp_path):
+    state = load_state(finished_run / "outputs/whole")
+    state["config"]["hidden_dims"] = (7,)
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x.pt: its weights are not those of a mlp-7-2d"):
+        load_model(tmp_path / "x.pt")

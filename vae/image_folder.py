@@ -74,12 +74,20 @@ def _open(path: Path) -> Image.Image:
             picture = Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} can't be read as an image: {str(error).splitlines()[0]}") from None
-    if picture.width * picture.height > MAX_PIXELS:
-        raise DataError(f"{path} has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise DataError(f"{path} is animated ({picture.n_frames} frames): keep one of its frames")  # type: ignore[attr-defined]
-    if picture.mode not in GREY_MODES | COLOUR_MODES:
-        raise DataError(f"{path} has colour mode {picture.mode}: convert it to greyscale or RGB")
+    frames = getattr(picture, "n_frames", 1)
+    faults = {
+        f"has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}": (
+            picture.width * picture.height > MAX_PIXELS
+        ),
+        f"is animated ({frames} frames): keep one of them": frames > 1,
+        f"has colour mode {picture.mode}: convert it to greyscale or RGB": (
+            picture.mode not in GREY_MODES | COLOUR_MODES
+        ),
+    }
+    for fault, found in faults.items():
+        if found:
+            picture.close()
+            raise DataError(f"{path} {fault}")
     return picture
 
 

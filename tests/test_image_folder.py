@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from conftest import load_state, run_main
+from PIL import Image
+
+from vae.data import load_splits
+from vae.sources import DataError
+
+
+def paint(path, value, *, mode="L", size=(10, 10)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def fill(root, count, *, mode="L", value=lambda i: 20 * i):
+    for i in range(count):
+        paint(root / f"{i:02d}.png", value(i), mode=mode)
+
+
+def load(root, **options):
+    return load_splits("folder", root, **options)
+
+
+def test_class_folders_in_train_and_test_become_labels(tmp_path):
+    for part, count in (("train", 4), ("test", 2)):
+        for name in ("cat", "dog"):
+            fill(tmp_path / part / name, count)
+    splits = load(tmp_path)
+    assert splits.class_names == ("cat", "dog") and splits.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert splits.test.images.shape == (4, 1, 28, 28) and splits.title == tmp_path.name
+    assert splits.train.images[1].unique().tolist() == [20]
+
+
+def test_one_folder_is_split_by_the_seed(tmp_path):
+    fill(tmp_path, 12)
+    first, again, other = load(tmp_path, seed=1), load(tmp_path, seed=1), load(tmp_path, seed=2)
+    assert (len(first.train), len(first.test)) == (11, 1) and first.class_names == ()
+    assert torch.equal(first.train.images, again.train.images) and not torch.equal(
+        first.train.images, other.train.images
+    )
+    everything = torch.cat([first.train.images, first.test.images])[:, 0, 0, 0]
+    assert sorted(everything.tolist()) == [20 * i for i in range(12)]
+
+
+def test_one_colour_image_makes_all_of_them_rgb_and_sizes_may_differ(tmp_path):
+    fill(tmp_path, 4)
+    paint(tmp_path / "wide.png", (255, 0, 10), mode="RGB", size=(40, 20))
+    splits = load(tmp_path, image_size=16)
+    images = torch.cat([splits.train.images, splits.test.images])
+    assert images.shape == (5, 3, 16, 16)
+    assert any(image[:, 8, 8].tolist() == [255, 0, 10] for image in images)
+
+
+def test_transparency_lies_on_white(tmp_path):
+    fill(tmp_path, 3)
+    paint(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
+    splits = load(tmp_path)
+    assert (torch.cat([splits.train.images, splits.test.images]) == 255).all((1, 2, 3)).sum() == 1
+
+
+def animated(path):
+    frames = [Image.new("L", (4, 4), v) for v in (0, 255)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def truncated(path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def bomb(path):
+    Image.new("1", (10_000, 9_000)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("bad.png", lambda p: p.write_text("<html>"), "can't be read as an image"),
+        ("bad.png", lambda p: p.write_bytes(b""), "can't be read as an image"),
+        ("bad.png", truncated, "is damaged"),
+        ("bad.gif", animated, "animated"),
+        ("bad.jpg", lambda p: Image.new("CMYK", (4, 4)).save(p), "colour mode CMYK"),
+        ("bad.png", bomb, "10,000×9,000"),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_named(tmp_path, name, make, message):
+    fill(tmp_path, 3)
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=message) as caught:
+        load(tmp_path)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_that_holds_nothing_to_train_on_says_so(tmp_path):
+    with pytest.raises(DataError, match="no images"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="is no folder"):
+        load(tmp_path / "none")
+    paint(tmp_path / "one.png", 0)
+    with pytest.raises(DataError, match="too few"):
+        load(tmp_path)
+    paint(tmp_path / "a" / "x.png", 0)
+    with pytest.raises(DataError, match="lies beside the class folders"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_run_on_unlabelled_images_draws_its_pictures(tmp_path, mode):
+    fill(tmp_path / "data", 24, mode=mode, value=lambda i: 10 * i if mode == "L" else (10 * i, 0, 200))
+    flags = ["--dataset", "folder", "--num_epochs", "1", "--run_name", "mine", "--quiet", "--tsne_samples", "10"]
+    assert run_main(tmp_path, *flags, "--image_size", "16", "--arch", "conv", "--base_channels", "4") == 0
+    assert (tmp_path / "outputs/mine/manifold.png").exists()
+    assert load_state(tmp_path / "outputs/mine")["image_shape"] == [1 if mode == "L" else 3, 16, 16]
+    assert run_main(tmp_path, *flags[:-4], "--conditional", "--run_name", "labels") == 2

@@ -1,0 +1,54 @@
+import pytest
+
+from main import main
+from vae.config import Config
+from vae.errors import UsageError
+from vae.presets import PRESETS, configure, describe
+
+
+def test_the_defaults_are_a_preset_too():
+    assert configure({}) == configure({"preset": "mlp-2d"}) == Config()
+
+
+def test_presets_are_the_five_known_systems():
+    facts = {
+        name: (c.arch, c.latent_dim, c.recon_loss, c.optimizer, c.lr, c.weight_decay, c.batch_size, c.num_epochs)
+        for name in PRESETS
+        for c in [configure({"preset": name})]
+    }
+    assert facts == {
+        "mlp-2d": ("mlp", 2, "bce", "adamw", 1e-3, 1e-2, 64, 60),
+        "conv-2d": ("conv", 2, "mse", "adam", 5e-4, 0.0, 64, 200),
+        "mlp-64d": ("mlp", 64, "bce", "adam", 1e-3, 0.0, 128, 25),
+        "mlp-32d": ("mlp", 32, "bce", "adam", 1e-3, 0.0, 128, 20),
+        "mlp-20d": ("mlp", 20, "bce", "adam", 1e-3, 0.0, 128, 20),
+    }
+    assert configure({"preset": "conv-2d"}).val_split == 0.2
+    assert configure({"preset": "mlp-20d"}).hidden_dims == (512, 256)
+
+
+def test_any_flag_overrides_its_preset():
+    config = configure({"preset": "mlp-64d", "latent_dim": 3, "optimizer": "adamw", "side_by_side": False})
+    assert (config.latent_dim, config.optimizer, config.side_by_side, config.hidden_dims) == (3, "adamw", False, (128,))
+    assert config.weight_decay == 1e-2
+
+
+def test_an_unknown_preset_is_refused_and_adam_comes_without_weight_decay():
+    with pytest.raises(UsageError, match="choose from mlp-2d, conv-2d"):
+        configure({"preset": "mlp-3d"})
+    assert configure({"optimizer": "adam"}).weight_decay == 0
+    with pytest.raises(UsageError, match="adam has none here"):
+        configure({"optimizer": "adam", "weight_decay": 0.1})
+
+
+def test_list_presets_prints_each_with_flags_that_work(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--list_presets"])
+    assert capsys.readouterr().out.strip() == describe()
+    from vae.cli import parse_args
+
+    lines = describe().split("\n")
+    starts = [next(i for i, line in enumerate(lines) if line.startswith(name)) for name in PRESETS] + [len(lines)]
+    for (name, knobs), start, end in zip(PRESETS.items(), starts, starts[1:], strict=False):
+        flags = [word for line in lines[start:end] if "--" in line for word in line.split()]
+        assert parse_args(flags) == knobs, name
