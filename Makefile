@@ -1,5 +1,5 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow lint format smoke
+.PHONY: check test slow lint format smoke results
 
 check: lint test
 
@@ -21,3 +21,7 @@ format:
 # A whole run in seconds, offline: look at what it leaves in outputs/latest.
 smoke:
 	python main.py --dataset digits --num_epochs 3 --tsne_samples 300
+
+# Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and the README's table.
+results:
+	python benchmarks/results.py
