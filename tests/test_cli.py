@@ -33,6 +33,9 @@ BAD = [
     (["--run_name", "a" * 200], "200 bytes long"),
     (["--run_name", "a\x1b[31m"], "unprintable"),
     (["--seed", str(2**63)], "--seed"),
+    (["--lr", "-1e-3"], "--lr -0.001: must be above 0"),
+    (["--overwrite"], "--overwrite replaces the run that --run_name names"),
+    (["--output_dir", "x", "--log_dir", "./x"], "give each a folder of its own"),
     (["--preset", "mlp-3d"], "--preset 'mlp-3d': choose from mlp-2d"),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--beta", "-1"], "--beta -1.0"),
@@ -84,6 +87,10 @@ def test_a_config_survives_its_plain_form():
 def test_a_value_of_the_wrong_type_is_refused_from_python_too():
     with pytest.raises(UsageError, match="--batch_size '64': expected int"):
         Config(batch_size="64")
+    with pytest.raises(UsageError, match="--hidden_dims 512: expected a list"):
+        Config(hidden_dims=512)
+    with pytest.raises(UsageError, match="expected one value"):
+        Config(latent_dim=(2,))
 
 
 def test_help_names_every_knob_and_its_default_without_torch():

@@ -20,7 +20,7 @@ OWNERS = {
 ORDER = (
     *("errors", "files", "knobs", "config", "presets", "cli", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "model"),
-    *("build", "schedule", "train", "evaluate", "figures", "pictures", "tracking", "summary", "run"),
+    *("build", "schedule", "train", "evaluate", "figures", "pictures", "tracking", "summary", "run", "launch"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"schedule"}

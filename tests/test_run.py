@@ -1,10 +1,13 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import load_state, run_main
+from conftest import QUICK, load_state, run_main
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,7 +34,7 @@ def scalars(log_path):
 def test_a_run_leaves_everything_it_promises(finished_run):
     run_dir = finished_run / "outputs" / "whole"
     names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
-    expected = {"config.json", "metrics.jsonl", "results.json", *(f"{name}.png" for name in PICTURES)}
+    expected = {".lock", "config.json", "metrics.jsonl", "results.json", *(f"{name}.png" for name in PICTURES)}
     expected |= {f"checkpoints/{name}.pt" for name in ("last", "best", "epoch_002", "epoch_004")}
     expected |= {f"{kind}/epoch_{n:03d}.png" for kind in ("samples", "reconstructions") for n in (1, 2, 4)}
     assert names == expected
@@ -332,3 +335,152 @@ def test_a_checkpoint_of_another_model_is_told_in_a_line(finished_run, tmp_path)
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"x.pt: its weights are not those of a mlp-7-2d"):
         load_model(tmp_path / "x.pt")
+
+
+def spy_on(monkeypatch, name):
+    """Record the keyword arguments of a figure that is drawn."""
+    from vae import figures
+
+    calls, real = [], getattr(figures, name)
+    monkeypatch.setattr(figures, name, lambda *args, **kwargs: (calls.append((args, kwargs)), real(*args, **kwargs)))
+    return calls
+
+
+def test_titles_tell_data_epoch_and_protocol_and_the_stand_in(tmp_path, monkeypatch):
+    calls = spy_on(monkeypatch, "draw_scatter")
+    flags = ["--dataset", "auto", "--num_epochs", "2", "--quiet", "--binarize", "dynamic", "--run_name", "t"]
+    assert run_main(tmp_path, *flags) == 0
+    for _, kwargs in calls:
+        for part in ("standing in for MNIST", "epoch 2", "dynamically binarised", "seed 0"):
+            assert part in kwargs["subtitle"]
+
+
+def test_originals_stand_over_reconstructions_and_the_plane_is_the_right_way_up(tmp_path, monkeypatch):
+    shown, planes = spy_on(monkeypatch, "draw_reconstructions"), spy_on(monkeypatch, "draw_manifold")
+    assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", "p") == 0
+    model = load_model(tmp_path / "outputs/p")
+    (_, originals, reconstructions), kwargs = shown[-1]
+    torch.testing.assert_close(reconstructions, model.reconstruct(originals), atol=1e-5, rtol=1e-4)
+    assert len(originals) == 30 and kwargs["columns"] == 10
+    ((_, (plane,)), _) = planes[0]
+    edge = torch.special.ndtri(torch.tensor(0.5 / 20)).item()
+    corners = model.decode(
+        torch.tensor([[edge, -edge], [-edge, -edge], [edge, edge]])
+    )  # top left, top right, bottom left
+    torch.testing.assert_close(plane[[0, 19, 380]], corners.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_best_is_chosen_on_validation_and_never_on_test(tmp_path, monkeypatch):
+    real, calls = run_module.evaluate, []
+
+    def evaluate(model, split):
+        """Validation is best in epoch 2, test in epoch 3; validation comes first in each epoch."""
+        calls.append(len(split))
+        epoch, which = divmod(len(calls) - 1, 2)
+        return real(model, split)._replace(loss=[[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]][which][epoch])
+
+    monkeypatch.setattr(run_module, "evaluate", evaluate)
+    assert run_main(tmp_path, "--num_epochs", "3", "--val_split", "0.1", "--run_name", "b", "--quiet") == 0
+    assert load_state(tmp_path / "outputs/b", "best.pt")["epoch"] == 2
+
+
+def test_latest_moves_to_the_newest_run_and_threads_are_set(tmp_path):
+    for name in ("one", "two"):
+        assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", name, "--threads", "1") == 0
+    assert (tmp_path / "outputs/latest").resolve().name == "two"
+    assert "cpu, 1 threads" in (tmp_path / "outputs/two/config.json").read_text()
+
+
+def test_overwrite_never_takes_what_is_not_a_run_s(tmp_path, capsys):
+    (tmp_path / "runs" / "thesis").mkdir(parents=True)
+    (tmp_path / "runs" / "thesis" / "chapter1").write_text("precious")
+    assert run_main(tmp_path, "--run_name", "thesis", "--overwrite") == 2
+    assert "is no run of ours" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "thesis" / "chapter1").read_text() == "precious"
+
+
+def test_the_largest_seed_reaches_the_end(tmp_path):
+    assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", "s", "--seed", str(2**63 - 1)) == 0
+    assert (tmp_path / "outputs/s/results.json").exists()
+
+
+def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_doubles_nothing(tmp_path, monkeypatch):
+    real = run_module.checkpoint.save
+
+    def save(path, state):
+        if state["epoch"] == 1:
+            raise KeyboardInterrupt
+        real(path, state)
+
+    monkeypatch.setattr(run_module.checkpoint, "save", save)
+    assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "first") == 130
+    monkeypatch.setattr(run_module.checkpoint, "save", real)
+    assert main(["--resume", str(tmp_path / "outputs/first")]) == 0
+    events = scalars(tmp_path / "runs/first")
+    assert [event.step for event in events.Scalars("test/loss")] == [1, 2, 3]
+    assert [event.step for event in events.Images("samples")] == [1, 3]
+
+
+def test_a_run_behind_a_link_and_one_that_was_moved_keep_their_places(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "disk" / "deep").mkdir(parents=True)
+    (home / "outputs").symlink_to("disk/deep")
+    monkeypatch.chdir(home)
+    places = ["--output_dir", "outputs", "--log_dir", "runs", "--data_dir", "data", "--run_name", "r"]
+    assert run_main(home, *places, "--num_epochs", "1", "--quiet") == 0
+    assert main(["--resume", "outputs/r", "--num_epochs", "2", "--quiet"]) == 0
+    monkeypatch.chdir(tmp_path)
+    home.rename(tmp_path / "moved")
+    assert main(["--resume", "moved/outputs/r", "--num_epochs", "3", "--quiet"]) == 0
+    assert not home.exists()
+    assert [event.step for event in scalars(tmp_path / "moved/runs/r").Scalars("lr")] == [1, 2, 3]
+
+
+def test_going_on_keeps_the_earlier_results_under_another_name_and_quiet_does_not_stick(tmp_path, capsys):
+    assert run_main(tmp_path, "--num_epochs", "1", "--run_name", "on", "--quiet") == 0
+    run_dir = tmp_path / "outputs/on"
+    assert main(["--resume", str(run_dir), "--num_epochs", "2", "--dataset", "digits", "--precision", "auto"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out
+    assert [
+        json.loads((run_dir / name).read_text())["epoch"] for name in ("results_epoch_001.json", "results.json")
+    ] == [1, 2]
+
+
+def test_a_run_in_training_is_not_taken_up_by_another_process(finished_run, capsys):
+    code = "import sys, time; from vae.files import take_lock; from pathlib import Path; "
+    code += "lock = take_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, finished_run / "outputs/whole/.lock"], stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        assert main(["--resume", str(finished_run / "outputs/whole")]) == 1
+        assert "is being trained by another process" in capsys.readouterr().err
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert main(["--resume", str(finished_run / "outputs/whole"), "--quiet"]) == 0  # a dead process holds nothing
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
+    flags = [
+        *QUICK,
+        "--num_epochs",
+        "30",
+        "--sample_every",
+        "0",
+        "--run_name",
+        "pipe",
+        "--output_dir",
+        "o",
+        "--log_dir",
+        "l",
+    ]
+    command = [sys.executable, str(Path(run_module.__file__).parent.parent / "main.py"), *flags]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0 and err == ""
+    assert (tmp_path / "o/pipe/results.json").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
+    parser._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for a flag
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for field in dataclasses.fields(Config):
         _add_flag(groups[field.metadata["group"]], field)

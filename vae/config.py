@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vae.errors import UsageError
@@ -114,6 +115,10 @@ class Config:
             )
         if self.binarize != "none" and self.recon_loss != "bce":
             raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
+        if self.overwrite and not self.run_name:
+            raise UsageError("--overwrite replaces the run that --run_name names: give both")
+        if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():
+            raise UsageError(f"--output_dir and --log_dir are both {self.output_dir}: give each a folder of its own")
         if self.optimizer == "adam" and self.weight_decay:
             raise UsageError(f"--weight_decay {self.weight_decay}: adam has none here; use --optimizer adamw, or 0")
 
@@ -153,6 +158,12 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into config.json and checkpoints."""
         return dataclasses.asdict(self)
+
+    def hparams(self) -> dict[str, Any]:
+        """The knobs that can make two runs' figures differ."""
+        groups = ("preset", "data", "model", "objective", "training")
+        names = [field.name for field in dataclasses.fields(self) if field.metadata["group"] in groups]
+        return {name: getattr(self, name) for name in [*names, "precision"] if name != "data_dir"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Any
 
@@ -29,13 +31,21 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a screen without × or – still gets its lines
         self._bar: tqdm[Any] | None = None
 
     def say(self, line: str = "") -> None:
         """A line that stays."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:  # the reader has left (`| head`); the training goes on
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def warn(self, *lines: str) -> None:
         """A framed warning that nobody can miss, `--quiet` or not."""
@@ -52,8 +62,17 @@ class Console:
     def start_bar(self, total: int, done: int) -> None:
         """Show the live bar over the whole run, in images."""
         hidden = self.quiet or not sys.stderr.isatty()
-        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = tqdm(total=total, initial=done, disable=hidden, bar_format=layout, dynamic_ncols=True, leave=False)
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}"
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            disable=hidden,
+            bar_format=layout,
+            dynamic_ncols=True,
+            leave=False,
+            unit=" images",
+            unit_scale=True,
+        )
 
     def advance(self, count: int) -> None:
         """`count` more images are done."""
@@ -69,8 +88,7 @@ class Console:
         """Leave the epoch's line and put its figures on the bar."""
         self.say(epoch_line(row, num_epochs))
         if self._bar is not None:
-            speed = f"{row['images_per_second']:,.0f} images/s"
-            self._bar.set_postfix_str(f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}, {speed}")
+            self._bar.set_postfix_str(f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}")
 
     def close_bar(self) -> None:
         """Take the bar away."""

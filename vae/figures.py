@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -25,10 +24,10 @@ from vae.files import write_atomic
 
 DPI = 160
 INK, FAINT = "#1f2430", "#6b7280"
-# Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency; in an
-# order that gives digits which lie close together (3 5 8, 4 7 9) colours that don't.
+# Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency, the
+# darker grey taken to near black; in an order that sets digits that lie close together (3 5 8, 4 7 9) well apart.
 COLORS = (
-    *("#717581", "#b9ac70", "#e76300", "#bd1f01", "#832db6"),
+    *("#1f2430", "#b9ac70", "#e76300", "#bd1f01", "#832db6"),
     *("#3f90da", "#a96b59", "#ffa90e", "#94a4a2", "#92dadd"),
 )
 STYLE: dict[Any, Any] = {
@@ -170,19 +169,40 @@ def draw_scatter(
     order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of the others
     colors = np.array(COLORS)[labels % len(COLORS)] if class_names else np.full(len(points), COLORS[0])
     axes.scatter(points[order, 0], points[order, 1], c=colors[order], s=size, alpha=0.65, linewidths=0, rasterized=True)
-    for index, name in enumerate(class_names):
-        members = points[labels == index]
-        axes.scatter([], [], color=COLORS[index % len(COLORS)], s=36, label=name)
-        if len(members):
-            x, y = np.median(members, axis=0)
-            halo = [withStroke(linewidth=3, foreground="white")]
-            axes.text(x, y, name, fontsize=13, fontweight="bold", ha="center", va="center", path_effects=halo)
+    axes.autoscale_view()
+    medians = [
+        np.median(points[labels == index], axis=0) if (labels == index).any() else None
+        for index in range(len(class_names))
+    ]
+    for index, (name, place) in enumerate(zip(class_names, _apart(axes, medians), strict=True)):
+        color = COLORS[index % len(COLORS)]
+        axes.scatter([], [], color=color, s=36, label=name)
+        if place is not None:
+            box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": color, "linewidth": 1.8}
+            axes.text(place[0], place[1], name, fontsize=11, fontweight="bold", ha="center", va="center", bbox=box)
     if class_names:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)
     _save(figure, path)
+
+
+def _apart(axes: Axes, places: Sequence[np.ndarray | None], distance: float = 0.055) -> list[np.ndarray | None]:
+    """Push places (2,) that lie closer than `distance`, a fraction of the axes, away from each other."""
+    spans = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
+    moved = [None if place is None else place / spans for place in places]
+    taken = [place for place in moved if place is not None]
+    for _ in range(50):
+        for i, first in enumerate(taken):
+            for second in taken[i + 1 :]:
+                offset = second - first
+                length = float(np.hypot(*offset))
+                if length < distance:
+                    push = (offset / length if length else np.array([0.0, 1.0])) * (distance - length) / 2
+                    first -= push
+                    second += push
+    return [None if place is None else place * spans for place in moved]
 
 
 @_styled
@@ -200,7 +220,7 @@ def draw_manifold(path: Path, panels: Sequence[Tensor], *, headings: Sequence[st
     columns = min(len(panels), 5)
     rows = math.ceil(len(panels) / columns)
     side = 7.0 if len(panels) == 1 else 2.6
-    figure = _new(side * columns, side * rows, title, subtitle)
+    figure = _new(side * columns, (side - 0.3) * rows, title, subtitle)
     ticks = (0.025, 0.25, 0.5, 0.75, 0.975) if len(panels) == 1 else (0.025, 0.5, 0.975)
     for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if position >= len(panels):
@@ -234,7 +254,16 @@ def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, 
                 axes.plot(epochs, values, style, color=color, linewidth=1.8, label=split, marker=marker)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set(xlabel="epoch", ylabel="nats per image")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        late = [
+            sign * row[f"{split}/{term}"]
+            for split in ("train", "val", "test")
+            for row in rows[len(rows) // 10 :]
+            if f"{split}/{term}" in row
+        ]  # the first epochs would flatten all that follows
+        margin = 0.06 * (max(late) - min(late)) or 1.0
+        axes.set_ylim(min(late) - margin, max(late) + margin)
+        axes.set_xlim(min(epochs) - 0.4, max(epochs) + 0.4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         axes.grid(True, linewidth=0.6)
         axes.legend()
     _save(figure, path)

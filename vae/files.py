@@ -37,3 +37,22 @@ def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_atomic(path, lambda stream: stream.write(text.encode()))
+
+
+def take_lock(path: Path) -> BinaryIO | None:
+    """Hold a lock until the file that is returned is closed, or this process dies, however it dies.
+
+    Raises:
+        FileError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes are kept apart by nothing
+        return None
+    stream = path.open("wb")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise FileError(f"{path.parent} is being trained by another process") from None
+    return stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,11 @@ class Folders:
 
     run_dir: Path
     log_path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains this run."""
+        return self.run_dir / ".lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -61,10 +67,9 @@ def check_name_is_free(config: Config) -> None:
         return
     folders = _folders(config, config.run_name)
     if config.overwrite:
-        if folders.run_dir.exists() and not folders.config.is_file():
-            raise UsageError(
-                f"--overwrite: {folders.run_dir} is no run of ours (it has no config.json): remove it yourself"
-            )
+        for folder, ours in ((folders.run_dir, _is_run), (folders.log_path, _is_log)):
+            if os.path.lexists(folder) and not ours(folder):
+                raise UsageError(f"--overwrite: {folder} is no run of ours: remove it yourself, or choose another name")
         return
     for folder in (folders.run_dir, folders.log_path):
         if os.path.lexists(folder):
@@ -100,6 +105,16 @@ def create(config: Config) -> Folders:
     raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
 
 
+def _is_run(folder: Path) -> bool:
+    return not folder.is_symlink() and (folder / "config.json").is_file()
+
+
+def _is_log(folder: Path) -> bool:
+    """Whether a folder holds TensorBoard's files and nothing else."""
+    pattern = r"events\.out\.tfevents\..*|projector_config\.pbtxt|\d{5}"
+    return folder.is_dir() and all(re.fullmatch(pattern, path.name) for path in folder.iterdir())
+
+
 def _folders(config: Config, name: str) -> Folders:
     return Folders(Path(config.output_dir) / name, Path(config.log_dir) / name)
 
@@ -131,3 +146,8 @@ def point_latest(run_dir: Path) -> None:
         scratch.replace(link)
     except OSError:
         scratch.unlink(missing_ok=True)
+
+
+def seen_from(run_dir: Path, path: str) -> str:
+    """A relative path as seen from the run's folder, where it stays true from any working directory; others as is."""
+    return path if Path(path).is_absolute() else os.path.relpath(Path(path).resolve(), run_dir.resolve())

@@ -36,6 +36,9 @@ def item_type(field: dataclasses.Field[Any]) -> type:
 def check(field: dataclasses.Field[Any], value: Any) -> None:
     """Hold one value against its type, choices and bounds."""
     flag, kind = f"--{field.name}", item_type(field)
+    several = isinstance(field.default, tuple)
+    if isinstance(value, tuple) != several:
+        raise UsageError(f"{flag} {value!r}: expected {'a list of values' if several else 'one value'}")
     items = value if isinstance(value, tuple) else (value,)
     if not items:
         raise UsageError(f"{flag}: expected at least one value")

@@ -35,7 +35,7 @@ def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:
 
     perplexity = min(30.0, (len(points) - 1) / 3)
     init = "pca" if points.shape[1] > 1 else "random"
-    return TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(points)
+    return TSNE(perplexity=perplexity, init=init, random_state=seed % 2**32).fit_transform(points)
 
 
 class Pictures:

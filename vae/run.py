@@ -3,68 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vae import checkpoint, folders, machine, presets, summary
+from vae import checkpoint, folders, machine, summary
 from vae.build import build_model, build_optimizer, load_model
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits, load_splits
-from vae.errors import UsageError
 from vae.evaluate import evaluate
-from vae.files import write_json
-from vae.folders import Folders
+from vae.files import take_lock, write_json
+from vae.folders import Folders, seen_from
 from vae.pictures import Pictures
 from vae.pixels import to_pixels
 from vae.stopping import Stopped, Stopper
 from vae.tracking import Tracker, read_metrics
 from vae.train import train_epoch
-
-# What may differ between a run and its continuation; everything else defines the run.
-RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples", "quiet"}
-
-
-def train(given: dict[str, Any]) -> int:
-    """Train a new run with the knobs that were given. Returns the exit code."""
-    config = presets.configure(given)
-    folders.check_name_is_free(config)
-    run = Run(config)
-    run.start()
-    return run.go()
-
-
-def resume(given: dict[str, Any]) -> int:
-    """Continue the run in the folder `given["resume"]`. Returns the exit code.
-
-    Raises:
-        UsageError: a flag that would make it another run.
-        CheckpointError: nothing there to continue from.
-    """
-    given = dict(given)
-    run_dir = Path(given.pop("resume")).resolve()
-    if not run_dir.is_dir():
-        raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
-    state = checkpoint.load(run_dir / "checkpoints" / "last.pt")
-    stored = Config.from_dict(state["config"])
-    for name, value in given.items():
-        if name not in RESUMABLE and value != getattr(stored, name):
-            raise UsageError(
-                f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
-            )
-    # Relative places are kept relative to the run's folder, so that they hold from any working directory.
-    places = {name: os.path.normpath(run_dir / path) for name, path in state["places"].items()}
-    config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
-    if config.num_epochs < state["epoch"]:
-        raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    run = Run(config, fallback=state["fallback"])
-    run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
-    return run.go()
 
 
 class Run:
@@ -77,6 +36,7 @@ class Run:
 
     folders: Folders
     tracker: Tracker
+    places: dict[str, str]  # data_dir and log_dir as seen from the run's folder, so that it can be moved with them
 
     def __init__(self, config: Config, *, fallback: str = "") -> None:
         if config.threads:
@@ -121,6 +81,9 @@ class Run:
         """Make the folders of a new run, and its first checkpoint: a run killed at once can be continued too."""
         self.folders = folders.create(self.config)
         self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
+        run_dir = self.folders.run_dir
+        self.places = {name: seen_from(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")}
+        self.lock = take_lock(self.folders.lock)
         self.tracker = Tracker(self.folders.metrics, self.folders.log_path, [])
         self.folders.checkpoints.mkdir()
         checkpoint.save(self.folders.last, self._state())
@@ -128,7 +91,8 @@ class Run:
 
     def restore(self, state: dict[str, Any], where: Folders) -> None:
         """Take up a run where its checkpoint left it."""
-        self.folders, self.epoch = where, state["epoch"]
+        self.folders, self.epoch, self.places = where, state["epoch"], state["places"]
+        self.lock = take_lock(where.lock)
         try:
             self.model.load_state_dict(state["model_state"])
             self.optimizer.load_state_dict(state["optimizer_state"])
@@ -142,10 +106,11 @@ class Run:
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{where.last} doesn't fit its own configuration or these images: {error}") from None
         self.tracker = Tracker(where.metrics, where.log_path, read_metrics(where.metrics, self.epoch))
+        if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
+            where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
 
     def _state(self) -> dict[str, Any]:
         """Everything that a continuation needs, as tensors and plain Python."""
-        places = {name: getattr(self.config, name) for name in ("data_dir", "log_dir")}
         return {
             "model_state": self.model.state_dict(),
             "optimizer_state": self.optimizer.state_dict(),
@@ -158,13 +123,10 @@ class Run:
             "random_state": {
                 "device": self.device.type,
                 "generator": self.generator.get_state(),
-                "torch": torch.get_rng_state(),
+                "torch": torch.get_rng_state(),  # for layers that draw by themselves, as dropout does
             },
             "fallback": self.splits.fallback,
-            "places": {
-                name: path if Path(path).is_absolute() else os.path.relpath(path, self.folders.run_dir)
-                for name, path in places.items()
-            },
+            "places": self.places,
         }
 
     def go(self) -> int:
@@ -193,11 +155,14 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.epoch}")
-                self.console.say(f"continue with  python main.py --resume {self.folders.run_dir}")
+                where = shlex.quote(summary.shown(self.folders.run_dir))
+                self.console.say(f"continue with  python main.py --resume {where}")
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
                 self.tracker.close()
+                if self.lock:
+                    self.lock.close()
         return 0
 
     def _train(self, stopper: Stopper, pictures: Pictures) -> None:
@@ -268,7 +233,7 @@ class Run:
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
         self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
-        self.tracker.log_hparams(self.config.to_dict(), closing)
+        self.tracker.log_hparams(self.config.hparams(), closing)
         results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
         write_json(self.folders.results, results)
         title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"

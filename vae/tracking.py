@@ -53,7 +53,7 @@ class Tracker:
         write_atomic(metrics_path, lambda stream: stream.write("".join(map(_line, rows)).encode()))
         with _told(log_path):
             # Events from purge_step on are void: TensorBoard shows no epoch twice.
-            self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1 if rows else None, flush_secs=10)
+            self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1, flush_secs=10)
 
     def log_epoch(self, row: dict[str, Any]) -> None:
         """Record an epoch's figures; every key but `epoch` is a tag, of a scalar or, for a list, of a histogram."""

@@ -1,0 +1,22 @@
+import torch
+
+from vae.build import build_model, build_optimizer
+from vae.presets import configure
+
+
+def test_the_optimizer_is_the_one_that_was_asked_for():
+    for given, kind, decay in (({}, torch.optim.AdamW, 1e-2), ({"optimizer": "adam"}, torch.optim.Adam, 0)):
+        config = configure({**given, "lr": 0.003})
+        model = build_model(config, image_shape=(1, 28, 28), num_classes=10)
+        (group,) = build_optimizer(config, model).param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.003, decay)
+        assert type(build_optimizer(config, model)) is kind
+        assert sum(p.numel() for p in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+def test_only_a_conditional_model_has_class_inputs():
+    plain, told = (
+        build_model(configure({"conditional": flag}), image_shape=(1, 28, 28), num_classes=10) for flag in (False, True)
+    )
+    assert (plain.num_classes, told.num_classes) == (0, 10)
+    assert told.encoder.body[0].in_features == 794 and told.decoder.body[0].in_features == 12

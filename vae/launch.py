@@ -1,0 +1,57 @@
+"""How a run begins: anew, or where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from vae import checkpoint, folders, presets
+from vae.config import Config
+from vae.errors import UsageError
+from vae.folders import Folders, seen_from
+from vae.run import Run
+
+# What may differ between a run and its continuation; everything else defines the run.
+RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples", "quiet"}
+
+
+def train(given: dict[str, Any]) -> int:
+    """Train a new run with the knobs that were given. Returns the exit code."""
+    config = presets.configure(given)
+    folders.check_name_is_free(config)
+    run = Run(config)
+    run.start()
+    return run.go()
+
+
+def resume(given: dict[str, Any]) -> int:
+    """Continue the run in the folder `given["resume"]`. Returns the exit code.
+
+    Raises:
+        UsageError: a flag that would make it another run.
+        CheckpointError: nothing there to continue from.
+    """
+    given = dict(given)
+    run_dir = Path(given.pop("resume")).resolve()
+    if not run_dir.is_dir():
+        raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
+    state = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    stored = Config.from_dict(state["config"])
+    for name, value in given.items():
+        if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
+            raise UsageError(
+                f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
+            )
+    # Relative places are kept relative to the run's folder, so that they hold from any working directory.
+    places = {name: os.path.normpath(run_dir / path) for name, path in state["places"].items()}
+    given = {"quiet": False, **{name: value for name, value in given.items() if name in RESUMABLE}}
+    config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
+    if config.num_epochs < state["epoch"]:
+        raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
+    run = Run(config, fallback=state["fallback"])
+    run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
+    if "data_dir" in given:
+        run.places["data_dir"] = seen_from(run_dir, given["data_dir"])
+    return run.go()
