@@ -34,6 +34,17 @@ def test_bernoulli_recon_of_grey_pixels_is_the_expected_one_over_their_draws():
     torch.testing.assert_close(bernoulli_recon(LOGITS, x), -(x * ones + (1 - x) * zeros).sum((1, 2, 3)))
 
 
+def test_bernoulli_recon_s_gradient_is_that_of_its_value():
+    x = torch.rand_like(LOGITS)
+    assert torch.autograd.gradcheck(lambda logits: bernoulli_recon(logits, x), LOGITS.clone().requires_grad_())
+
+
+def test_bernoulli_recon_in_float32_is_right_to_a_ten_thousandth_of_a_nat_per_image():
+    logits, x = torch.randn(50, 784) * 10, torch.rand(50, 784)
+    exact = bernoulli_recon(logits.double(), x.double())
+    torch.testing.assert_close(bernoulli_recon(logits, x).double(), exact, rtol=1e-6, atol=1e-4)
+
+
 def test_bernoulli_recon_stays_finite_and_right_at_extreme_logits():
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]])
     x = torch.tensor([[1.0, 0.0, 0.0, 1.0]])

@@ -364,9 +364,8 @@ def test_originals_stand_over_reconstructions_and_the_plane_is_the_right_way_up(
     assert len(originals) == 30 and kwargs["columns"] == 10
     ((_, (plane,)), _) = planes[0]
     edge = torch.special.ndtri(torch.tensor(0.5 / 20)).item()
-    corners = model.decode(
-        torch.tensor([[edge, -edge], [-edge, -edge], [edge, edge]])
-    )  # top left, top right, bottom left
+    top_left, top_right, bottom_left = (edge, -edge), (-edge, -edge), (edge, edge)
+    corners = model.decode(torch.tensor([top_left, top_right, bottom_left]))
     torch.testing.assert_close(plane[[0, 19, 380]], corners.detach(), atol=1e-5, rtol=1e-4)
 
 

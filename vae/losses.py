@@ -6,10 +6,31 @@ Shapes: B batch, D latent_dim; images are (B, ...) of any shape.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class _BernoulliRecon(torch.autograd.Function):
+    """softplus(l) - x·l, summed over pixels, and its gradient sigmoid(l) - x.
+
+    In place of `binary_cross_entropy_with_logits`, whose log1p takes a fifth of a training step on a CPU. softplus(l)
+    is max(l, 0) + log(1 + exp(-|l|)) here: in float32 a pixel's value is right to 1e-7.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        terms = logits.abs().neg_().exp_().add_(1).log_()
+        return terms.add_(logits.clamp(min=0)).addcmul_(logits, x, value=-1).flatten(1).sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, x = ctx.saved_tensors
+        return torch.sigmoid(logits).sub_(x).mul_(grad.view(-1, *[1] * (logits.ndim - 1))), None
 
 
 def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
@@ -17,7 +38,7 @@ def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
 
     Kingma & Welling 2014, App. C.1. With grey x in [0, 1] it is the cross-entropy that the common scripts minimise.
     """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    return _BernoulliRecon.apply(logits, x)
 
 
 def squared_error_recon(logits: Tensor, x: Tensor) -> Tensor:
