@@ -93,6 +93,11 @@ def test_decode_gives_pixel_means_of_the_decoder_s_logits():
     torch.testing.assert_close(torch.logit(means.double()).float(), model.decoder(z), atol=1e-4, rtol=1e-4)
 
 
+def test_unscaled_images_are_refused():
+    with pytest.raises(ValueError, match=r"pixels must be floats in \[0, 1\]"):
+        VAE(2).encode(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
+
+
 def test_reconstruct_decodes_the_posterior_mean():
     model, x = VAE(2), torch.rand(3, 1, 28, 28)
     torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)[0]))

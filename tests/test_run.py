@@ -284,7 +284,18 @@ def test_a_conditional_run_draws_a_class_a_column_and_loads_back(tmp_path):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--binarize", "dynamic", "--lr_schedule", "cosine", "--lr_warmup_epochs", "1", "--kl_warmup_epochs", "3"],
+        [
+            "--binarize",
+            "dynamic",
+            "--lr_schedule",
+            "cosine",
+            "--lr_warmup_epochs",
+            "1",
+            "--kl_warmup_epochs",
+            "3",
+            "--image_size",
+            "32",
+        ],
         ["--precision", "fp16", "--grad_clip", "1", "--conditional", "--free_bits", "0.1"],
         ["--arch", "conv", "--base_channels", "4", "--recon_loss", "continuous_bernoulli", "--precision", "bf16"],
     ],

@@ -87,6 +87,8 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Parameters of q(z|x, y): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
+        if not x.is_floating_point():
+            raise ValueError(f"images are {x.dtype}: pixels must be floats in [0, 1] (images / 255)")
         mu, logvar = self.encoder(x, self._one_hot(y))
         return mu, logvar
 
