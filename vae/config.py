@@ -172,7 +172,7 @@ class Config:
         Raises:
             UsageError: a knob that this version doesn't know, or a value that can't be.
         """
-        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        unknown = [repr(name) for name in values if name not in {field.name for field in dataclasses.fields(cls)}]
         if unknown:
             raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown)}")
         return cls(**values)
