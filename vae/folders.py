@@ -13,7 +13,6 @@ from vae.config import Config
 from vae.errors import UsageError
 from vae.files import FileError
 
-
 BEFORE_CONFIG = {".lock", "checkpoints", "metrics.jsonl"}
 
 
