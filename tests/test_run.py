@@ -196,6 +196,7 @@ def test_a_taken_name_is_refused_and_overwrite_is_explicit(tmp_path, capsys):
     assert run_main(tmp_path, *flags, "--seed", "2", "--overwrite") == 0
     assert not torch.equal(first, load_state(tmp_path / "outputs/mine")["model_state"]["encoder.head.bias"])
     (tmp_path / "outputs" / "thesis").mkdir()
+    (tmp_path / "outputs" / "thesis" / "chapter1").write_text("precious")
     assert run_main(tmp_path, "--run_name", "thesis", "--overwrite") == 2
 
 

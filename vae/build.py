@@ -53,7 +53,8 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     try:
         with torch.device("meta"):  # shapes without memory: what a damaged file claims is never allocated
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
-        model.load_state_dict(weights, assign=True)
+        # A plain dict: with `assign`, torch leaves a mark in a state dict's metadata, and the next load assigns too.
+        model.load_state_dict(dict(weights), assign=True)
     except (RuntimeError, AttributeError, TypeError):
         raise misfit from None
     return model.eval()
