@@ -7,7 +7,8 @@ from vae import checkpoint
 from vae.checkpoint import CheckpointError
 from vae.files import FileError, write_atomic
 
-STATE = dict.fromkeys(checkpoint.KEYS, 0) | {"model_state": {"w": torch.arange(3.0)}, "epoch": 4}
+STATE = {key: kind() for key, kind in checkpoint.ENTRIES.items()}
+STATE |= {"model_state": {"w": torch.arange(3.0)}, "epoch": 4, "latent_dim": 2, "image_shape": [1, 28, 28]}
 del STATE["format"]
 
 

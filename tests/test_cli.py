@@ -80,7 +80,7 @@ def test_a_config_survives_its_plain_form():
     config = Config(hidden_dims=(3, 4), lr=0.5)
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict({**config.to_dict(), "hidden_dims": [3, 4]}) == config
-    with pytest.raises(UsageError, match="unknown entries: colour"):
+    with pytest.raises(UsageError, match="unknown entries: 'colour'"):
         Config.from_dict({"colour": "red"})
 
 

@@ -196,6 +196,7 @@ def test_a_taken_name_is_refused_and_overwrite_is_explicit(tmp_path, capsys):
     assert run_main(tmp_path, *flags, "--seed", "2", "--overwrite") == 0
     assert not torch.equal(first, load_state(tmp_path / "outputs/mine")["model_state"]["encoder.head.bias"])
     (tmp_path / "outputs" / "thesis").mkdir()
+    (tmp_path / "outputs" / "thesis" / "chapter1").write_text("precious")
     assert run_main(tmp_path, "--run_name", "thesis", "--overwrite") == 2
 
 
@@ -338,6 +339,14 @@ def test_a_collapsed_posterior_is_named_with_its_remedies(tmp_path, capsys):
     assert run_main(tmp_path, "--num_epochs", "2", "--beta", "1000", "--run_name", "flat") == 0
     out, err = capsys.readouterr()
     assert "0 of 2 active" in out and "Posterior collapse" in err and "--kl_warmup_epochs" in err
+
+
+def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(tmp_path, capsys):
+    assert run_main(tmp_path, "--num_epochs", "2", "--run_name", "wild", "--lr", "1e12", "--batch_size", "16") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: the ") and "in epoch 1, step" in err and "--lr" in err and err.count("\n") == 1
+    state = load_state(tmp_path / "outputs/wild")
+    assert state["epoch"] == 0 and all(value.isfinite().all() for value in state["model_state"].values())
 
 
 def test_a_checkpoint_of_another_model_is_told_in_a_line(finished_run, tmp_path):

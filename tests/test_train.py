@@ -153,8 +153,24 @@ def test_a_loss_that_is_no_number_names_its_term(digits, part, name):
         if part == "encoder":  # keep the sample finite: mu is too large only for the KL's square
             model.decoder.body = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Hardtanh())
             model.encoder.head.bias.copy_(torch.tensor([1e30, 1e30, 0.0, 0.0]))
-    with pytest.raises(DivergedError, match=f"the {name} became"):
+    with pytest.raises(DivergedError, match=f"the {name} was no longer a finite number in epoch 1, step 1:"):
         epoch(model, head(digits, 100))
+
+
+def test_a_loss_that_blows_up_stops_the_epoch_soon_and_names_the_step(digits, monkeypatch):
+    torch.manual_seed(0)
+    model, counts = VAE(2, hidden_dims=(8,)), []
+
+    def poison(count):
+        counts.append(count)
+        if len(counts) == 5:
+            with torch.no_grad():
+                model.decoder.head.weight.fill_(float("inf"))
+
+    monkeypatch.setattr("vae.train.CHECK_EVERY", 4)
+    with pytest.raises(DivergedError, match="epoch 7, step 6:"):
+        epoch(model, digits, number=7, batch_size=10, on_batch=poison)
+    assert len(counts) == 7  # found when step 8 was looked at, of 144
 
 
 def test_evaluate_is_the_one_sample_elbo_of_torch_distributions(digits):

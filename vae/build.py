@@ -46,11 +46,17 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     """
     config = Config.from_dict(state["config"])
     channels, height, width = state["image_shape"]
-    model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
+    weights = state["model_state"]
+    misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
+    if not all(isinstance(value, torch.Tensor) and value.dtype == torch.float32 for value in weights.values()):
+        raise misfit
     try:
-        model.load_state_dict(state["model_state"])
+        with torch.device("meta"):  # shapes without memory: what a damaged file claims is never allocated
+            model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
+        # A plain dict: with `assign`, torch leaves a mark in a state dict's metadata, and the next load assigns too.
+        model.load_state_dict(dict(weights), assign=True)
     except (RuntimeError, AttributeError, TypeError):
-        raise CheckpointError(f"{source}: its weights are not those of a {config.model_name}") from None
+        raise misfit from None
     return model.eval()
 
 

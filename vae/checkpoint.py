@@ -13,10 +13,20 @@ import torch
 from vae.files import FileError, write_atomic
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-KEYS = (
-    *("format", "model_state", "optimizer_state", "scaler_state", "latent_dim", "image_shape", "num_classes"),
-    *("config", "epoch", "random_state", "fallback", "places"),
-)
+ENTRIES: dict[str, type] = {
+    "format": int,
+    "model_state": dict,
+    "optimizer_state": dict,
+    "scaler_state": dict,
+    "latent_dim": int,
+    "image_shape": list,
+    "num_classes": int,
+    "config": dict,
+    "epoch": int,
+    "random_state": dict,
+    "fallback": str,
+    "places": dict,
+}
 
 
 class CheckpointError(FileError):
@@ -47,9 +57,16 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
         raise damaged from None
-    missing = [key for key in KEYS if key not in state] if isinstance(state, dict) else list(KEYS)
+    state = state if isinstance(state, dict) else {}
+    missing = [key for key in ENTRIES if key not in state]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")
-    if state["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {state['format']!r}, this version reads {FORMAT}: update the program")
+    if type(state["format"]) is int and state["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}: update the program")
+    for key, kind in ENTRIES.items():
+        if not isinstance(state[key], kind) or isinstance(state[key], bool):
+            raise CheckpointError(f"{path} is damaged: its {key} is no {kind.__name__}")
+    sizes = [state["num_classes"] + 1, state["epoch"] + 1, state["latent_dim"], *state["image_shape"]]
+    if len(state["image_shape"]) != 3 or not all(type(size) is int and 0 < size < 2**31 for size in sizes):
+        raise CheckpointError(f"{path} is damaged: it holds sizes that can't be")
     return state

@@ -135,6 +135,7 @@ class Config:
         kl += f" after {self.kl_warmup_epochs:g} epochs of warm-up" if self.kl_warmup_epochs else ""
         kl += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
         schedule = "" if self.lr_schedule == "constant" else f" {self.lr_schedule}"
+        schedule += f" after {self.lr_warmup_epochs:g} epochs of warm-up" if self.lr_warmup_epochs else ""
         decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         optimizer = f"{self.optimizer} {self.lr:g}{schedule}{decay}"
         return f"{self.recon_loss} + {kl}, {optimizer}, batch {self.batch_size}, {self.num_epochs} epochs"
@@ -172,7 +173,7 @@ class Config:
         Raises:
             UsageError: a knob that this version doesn't know, or a value that can't be.
         """
-        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        unknown = [repr(name) for name in values if name not in {field.name for field in dataclasses.fields(cls)}]
         if unknown:
             raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown)}")
         return cls(**values)

@@ -13,6 +13,8 @@ from vae.config import Config
 from vae.errors import UsageError
 from vae.files import FileError
 
+BEFORE_CONFIG = {".lock", "checkpoints", "metrics.jsonl"}
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -106,7 +108,10 @@ def create(config: Config) -> Folders:
 
 
 def _is_run(folder: Path) -> bool:
-    return not folder.is_symlink() and (folder / "config.json").is_file()
+    """Whether a folder is a run's: it has a config.json, or nothing but what a run makes before that."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / "config.json").is_file() or {path.name for path in folder.iterdir()} <= BEFORE_CONFIG
 
 
 def _is_log(folder: Path) -> bool:

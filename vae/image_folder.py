@@ -74,21 +74,22 @@ def _open(path: Path) -> Image.Image:
             picture = Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} can't be read as an image: {str(error).splitlines()[0]}") from None
-    frames = getattr(picture, "n_frames", 1)
-    faults = {
-        f"has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}": (
-            picture.width * picture.height > MAX_PIXELS
-        ),
-        f"is animated ({frames} frames): keep one of them": frames > 1,
-        f"has colour mode {picture.mode}: convert it to greyscale or RGB": (
-            picture.mode not in GREY_MODES | COLOUR_MODES
-        ),
-    }
-    for fault, found in faults.items():
-        if found:
-            picture.close()
-            raise DataError(f"{path} {fault}")
+    fault = _fault(picture)
+    if fault:
+        picture.close()
+        raise DataError(f"{path} {fault}")
     return picture
+
+
+def _fault(picture: Image.Image) -> str:
+    """What keeps an image whose header is sound from being used; empty if nothing does."""
+    if picture.width * picture.height > MAX_PIXELS:
+        return f"has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}"
+    if getattr(picture, "n_frames", 1) > 1:
+        return "is animated: keep one of its frames"
+    if picture.mode not in GREY_MODES | COLOUR_MODES:
+        return f"has colour mode {picture.mode}: convert it to greyscale or RGB"
+    return ""
 
 
 def _common_channels(paths: list[Path]) -> int:
@@ -105,6 +106,7 @@ def _load(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: 
     for row, (path, _) in enumerate(files):
         with _open(path) as picture:
             try:
+                picture = ImageOps.exif_transpose(picture)  # photos lie as they were held
                 if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
                     picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
                 square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae import checkpoint, folders, presets
+from vae.build import model_from_state
 from vae.config import Config
 from vae.errors import UsageError
 from vae.folders import Folders, seen_from
@@ -38,6 +39,7 @@ def resume(given: dict[str, Any]) -> int:
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
     state = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    model_from_state(state, run_dir / "checkpoints" / "last.pt")  # refuses weights that are not the configuration's
     stored = Config.from_dict(state["config"])
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):

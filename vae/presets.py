@@ -16,6 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "recon_loss": "mse",
         "optimizer": "adam",
         "lr": 5e-4,
+        "lr_warmup_epochs": 1.0,  # without it Adam's first steps drive every pixel to black, and none comes back
         "num_epochs": 200,
         "val_split": 0.2,
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ class Tracker:
     def __init__(self, metrics_path: Path, log_path: Path, rows: list[dict[str, Any]]) -> None:
         self.metrics_path, self.log_path, self.rows = metrics_path, log_path, rows
         write_atomic(metrics_path, lambda stream: stream.write("".join(map(_line, rows)).encode()))
+        threading.excepthook = _thread_hook
         with _told(log_path):
             # Events from purge_step on are void: TensorBoard shows no epoch twice.
             self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1, flush_secs=10)
@@ -97,6 +99,12 @@ class Tracker:
         """Flush and let go."""
         with _told(self.log_path):
             self._writer.close()
+
+
+def _thread_hook(failed: threading.ExceptHookArgs) -> None:
+    """Leave a writer thread's failed write unprinted: TensorBoard raises it again from our next call."""
+    if not issubclass(failed.exc_type, OSError):
+        threading.__excepthook__(failed)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -17,6 +17,9 @@ from vae.schedule import learning_rate, warmup
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
 
 
+CHECK_EVERY = 100  # steps between looks at whether the loss is still a number: each waits for the device
+
+
 class DivergedError(UserError):
     """The loss is no longer a number."""
 
@@ -49,17 +52,18 @@ def train_epoch(
         came, nats per image; `lr` and `beta` of the last step.
 
     Raises:
-        DivergedError: a term is NaN or infinite; it names the term.
+        DivergedError: a term is NaN or infinite; it names the term and the step.
     """
     device = split.images.device
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     dtype = AUTOCAST_DTYPES.get(config.precision)
     recon_loss = RECON_LOSSES[config.recon_loss]
-    sums = torch.zeros(3, device=device)  # of loss, recon and kl; read once, after the last step
+    steps = math.ceil(len(split) / config.batch_size)
+    terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, times its images
     lr = beta = math.nan
     seen = 0
     model.train()
-    for x, y in shuffled_batches(split, config.batch_size, generator):
+    for step, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator)):
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
         if config.binarize == "dynamic":
             x = torch.bernoulli(x, generator=generator)
@@ -72,11 +76,14 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         _step(model, optimizer, scaler, loss, config.grad_clip)
-        sums += len(x) * torch.stack([loss.detach(), recon.detach(), kl_per_dim.detach().sum() / len(x)])
+        kl = kl_per_dim.detach().sum() / len(x)
+        terms[step] = len(x) * torch.stack([loss.detach(), recon.detach(), kl])
+        if step % CHECK_EVERY == CHECK_EVERY - 1:
+            _check_finite(terms[: step + 1], epoch)
         seen += len(x)
         on_batch(len(x))
-    loss_mean, recon_mean, kl_mean = sums / len(split)
-    _check_finite({"reconstruction term": recon_mean.item(), "KL term": kl_mean.item()})
+    _check_finite(terms, epoch)
+    loss_mean, recon_mean, kl_mean = terms.sum(0) / len(split)
     return {
         "loss": loss_mean.item(),
         "recon": recon_mean.item(),
@@ -112,7 +119,14 @@ def _step(
     scaler.update()
 
 
-def _check_finite(terms: dict[str, float]) -> None:
-    for name, value in terms.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"the {name} became {value}: try a smaller --lr, --grad_clip 1, or --precision fp32")
+def _check_finite(terms: torch.Tensor, epoch: int) -> None:
+    """Stop at the first step (rows of `terms`) whose loss is not a number, and name the term that is to blame."""
+    bad = ~terms.isfinite()
+    if not bad.any():
+        return
+    step = int(bad.any(1).nonzero()[0])
+    name = "reconstruction term" if bad[step, 1] else "KL term" if bad[step, 2] else "loss"
+    raise DivergedError(
+        f"the {name} was no longer a finite number in epoch {epoch}, step {step + 1}: "
+        "try a smaller --lr, --grad_clip 1, or --precision fp32"
+    )
