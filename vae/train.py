@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from vae.config import Config
 from vae.data import Split, shuffled_batches
@@ -56,8 +57,6 @@ def train_epoch(
     """
     device = split.images.device
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
-    dtype = AUTOCAST_DTYPES.get(config.precision)
-    recon_loss = RECON_LOSSES[config.recon_loss]
     steps = math.ceil(len(split) / config.batch_size)
     terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, times its images
     lr = beta = math.nan
@@ -65,19 +64,11 @@ def train_epoch(
     model.train()
     for step, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator)):
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
-        if config.binarize == "dynamic":
-            x = torch.bernoulli(x, generator=generator)
-        eps = torch.randn(len(x), model.latent_dim, generator=generator, device=device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            output = model(x, y, eps)
-        recon = recon_loss(output.logits.float(), x).mean()
-        kl_per_dim = gaussian_kl_per_dim(output.mu, output.logvar)
-        loss = recon + beta * free_bits_kl(kl_per_dim, config.free_bits)
+        loss, recon, kl = _objective(model, x, y, config, beta=beta, generator=generator)
         for group in optimizer.param_groups:
             group["lr"] = lr
         _step(model, optimizer, scaler, loss, config.grad_clip)
-        kl = kl_per_dim.detach().sum() / len(x)
-        terms[step] = len(x) * torch.stack([loss.detach(), recon.detach(), kl])
+        terms[step] = len(x) * torch.stack([loss.detach(), recon.detach(), kl.detach()])
         if step % CHECK_EVERY == CHECK_EVERY - 1:
             _check_finite(terms[: step + 1], epoch)
         seen += len(x)
@@ -106,8 +97,24 @@ def _weights(config: Config, epochs_done: float) -> tuple[float, float]:
     return lr, config.beta * warmup(epochs_done, config.kl_warmup_epochs)
 
 
+def _objective(
+    model: VAE, x: Tensor, y: Tensor, config: Config, *, beta: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of one batch, its reconstruction term and its KL: scalars, means over the batch, nats per image."""
+    if config.binarize == "dynamic":
+        x = torch.bernoulli(x, generator=generator)
+    eps = torch.randn(len(x), model.latent_dim, generator=generator, device=x.device)
+    dtype = AUTOCAST_DTYPES.get(config.precision)
+    with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
+        output = model(x, y, eps)
+    recon = RECON_LOSSES[config.recon_loss](output.logits.float(), x).mean()
+    kl_per_dim = gaussian_kl_per_dim(output.mu, output.logvar)
+    loss = recon + beta * free_bits_kl(kl_per_dim, config.free_bits)
+    return loss, recon, kl_per_dim.sum() / len(x)
+
+
 def _step(
-    model: VAE, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: torch.Tensor, grad_clip: float
+    model: VAE, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: Tensor, grad_clip: float
 ) -> None:
     """One update; the scaler does nothing unless the products are float16."""
     optimizer.zero_grad()
@@ -119,7 +126,7 @@ def _step(
     scaler.update()
 
 
-def _check_finite(terms: torch.Tensor, epoch: int) -> None:
+def _check_finite(terms: Tensor, epoch: int) -> None:
     """Stop at the first step (rows of `terms`) whose loss is not a number, and name the term that is to blame."""
     bad = ~terms.isfinite()
     if not bad.any():
