@@ -36,6 +36,7 @@ BAD = [
     (["--lr", "-1e-3"], "--lr -0.001: must be above 0"),
     (["--overwrite"], "--overwrite replaces the run that --run_name names"),
     (["--output_dir", "x", "--log_dir", "./x"], "give each a folder of its own"),
+    (["--num_epochs", "2", "--kl_warmup_epochs", "3"], "--kl_warmup_epochs 3 is longer than the run"),
     (["--preset", "mlp-3d"], "--preset 'mlp-3d': choose from mlp-2d"),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--beta", "-1"], "--beta -1.0"),

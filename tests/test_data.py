@@ -98,6 +98,9 @@ def test_static_is_one_draw_that_no_seed_changes(tmp_path):
     first = load_splits("digits", tmp_path, binarize="static")
     again = load_splits("digits", tmp_path, binarize="static", seed=9)
     assert torch.equal(first.train.images, again.train.images) and levels(first.train.images) == {0, 255}
+    held = load_splits("digits", tmp_path, binarize="static", val_split=0.3, seed=5)
+    both = torch.cat([held.train.images, held.val.images]).flatten(1)
+    assert sorted(map(bytes, both.numpy())) == sorted(map(bytes, first.train.images.flatten(1).numpy()))
     assert "seed 0" in first.note
 
 

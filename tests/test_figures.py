@@ -4,7 +4,7 @@ import torch
 from matplotlib.image import imread
 
 from vae import figures
-from vae.pictures import first_of_each_class, tsne
+from vae.pictures import first_of_each_class, pairs_to_join, tsne
 
 
 def test_tile_lays_images_row_by_row_with_gaps():
@@ -17,7 +17,7 @@ def test_tile_lays_images_row_by_row_with_gaps():
 
 def test_class_names_may_hold_anything(tmp_path):
     points, labels = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4
-    names = ["$x", "_hidden", "ß∂", "a" * 40]
+    names = ["$^$", "_hidden", "猫", "a" * 40]
     figures.draw_scatter(
         tmp_path / "x.png", points, labels, class_names=names, title="$t", subtitle="s", axis_labels=("a", "b")
     )
@@ -42,7 +42,23 @@ def test_the_palette_has_a_colour_for_each_of_ten_classes():
 
 def test_one_image_of_every_class_per_row():
     labels = torch.tensor([1, 0, 2, 2, 1, 0, 0, 2])
-    assert first_of_each_class(labels, 3, 3).tolist() == [1, 0, 2, 5, 4, 3]  # class 1 has only two
+    assert first_of_each_class(labels, [0, 1, 2], 3).tolist() == [1, 0, 2, 5, 4, 3]  # class 1 has only two
+
+
+def test_pairs_are_disjoint_and_of_one_class_or_of_two():
+    labels = [0, 1, 2, 0, 1, 2]
+    for same in (True, False, None):
+        pairs = pairs_to_join(labels, same=same)
+        assert len(pairs) == 3 and len({index for pair in pairs for index in pair}) == 6
+        assert same is None or all((labels[i] == labels[j]) == same for i, j in pairs)
+    assert pairs_to_join([0, 1], same=True) == []
+
+
+def test_long_titles_are_wrapped_within_the_page(tmp_path):
+    long = {"title": "word " * 20, "subtitle": "word " * 60}
+    figures.draw_grid(tmp_path / "x.png", torch.zeros(4, 1, 8, 8), columns=2, **long)
+    pixels = imread(tmp_path / "x.png")[..., :3]
+    assert (pixels[:100, -6:] == 1).all() and (pixels[:100] < 1).any()  # written, and not over the right edge
 
 
 @pytest.mark.parametrize("dims", [1, 2, 7])

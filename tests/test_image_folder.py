@@ -13,7 +13,7 @@ def paint(path, value, *, mode="L", size=(10, 10)):
     Image.new(mode, size, value).save(path)
 
 
-def fill(root, count, *, mode="L", value=lambda i: 20 * i):
+def fill(root, count, *, mode="L", value=lambda i: 20 * (i % 13)):
     for i in range(count):
         paint(root / f"{i:02d}.png", value(i), mode=mode)
 
@@ -26,6 +26,9 @@ def test_class_folders_in_train_and_test_become_labels(tmp_path):
     for part, count in (("train", 4), ("test", 2)):
         for name in ("cat", "dog"):
             fill(tmp_path / part / name, count)
+    (tmp_path / "train" / "dog").rename(tmp_path / "kept elsewhere")
+    (tmp_path / "train" / "dog").symlink_to(tmp_path / "kept elsewhere")
+    (tmp_path / "train" / "cat" / "loop").symlink_to(tmp_path / "train")
     splits = load(tmp_path)
     assert splits.class_names == ("cat", "dog") and splits.train.labels.tolist() == [0] * 4 + [1] * 4
     assert splits.test.images.shape == (4, 1, 28, 28) and splits.title == tmp_path.name
@@ -35,7 +38,7 @@ def test_class_folders_in_train_and_test_become_labels(tmp_path):
 def test_one_folder_is_split_by_the_seed(tmp_path):
     fill(tmp_path, 12)
     first, again, other = load(tmp_path, seed=1), load(tmp_path, seed=1), load(tmp_path, seed=2)
-    assert (len(first.train), len(first.test)) == (11, 1) and first.class_names == ()
+    assert (len(first.train), len(first.test)) == (8, 4) and first.class_names == ()
     assert torch.equal(first.train.images, again.train.images) and not torch.equal(
         first.train.images, other.train.images
     )
@@ -52,15 +55,30 @@ def test_one_colour_image_makes_all_of_them_rgb_and_sizes_may_differ(tmp_path):
     assert any(image[:, 8, 8].tolist() == [255, 0, 10] for image in images)
 
 
+def test_sixteen_bit_greys_are_scaled(tmp_path):
+    fill(tmp_path, 7)
+    Image.fromarray(np.full((10, 10), 200 * 257, dtype=np.uint16)).save(tmp_path / "deep.png")
+    splits = load(tmp_path)
+    images = torch.cat([splits.train.images, splits.test.images])
+    assert images.shape[1] == 1 and (images == 200).all((1, 2, 3)).sum() == 1
+
+
+def test_a_folder_with_train_and_no_test_is_refused(tmp_path):
+    fill(tmp_path / "train" / "a", 9)
+    fill(tmp_path / "val" / "a", 9)
+    with pytest.raises(DataError, match="add what is missing"):
+        load(tmp_path)
+
+
 def test_transparency_lies_on_white(tmp_path):
-    fill(tmp_path, 3)
+    fill(tmp_path, 7)
     paint(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
     splits = load(tmp_path)
     assert (torch.cat([splits.train.images, splits.test.images]) == 255).all((1, 2, 3)).sum() == 1
 
 
 def test_photos_are_turned_as_their_exif_tag_says(tmp_path):
-    fill(tmp_path, 3)
+    fill(tmp_path, 7)
     half = np.zeros((10, 10), dtype=np.uint8)
     half[:5] = 255  # white above, black below; orientation 3 is upside down
     exif = Image.Exif()

@@ -41,6 +41,7 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path):
     whole = start(tmp_path, *FLAGS, "--run_name", "whole")
     started = time.monotonic()
     assert whole.wait() == 0
+    whole.stderr.close()
     seconds = time.monotonic() - started
     expected = load_state(tmp_path / "outputs/whole")["model_state"]
     rng, kills, runs = random.Random(0), 0, 0

@@ -109,6 +109,12 @@ def test_continuous_bernoulli_gradients_are_finite_and_right_near_one_half():
     torch.testing.assert_close(logits.grad, continuous_bernoulli_mean(logits.detach()) - 0.25, atol=1e-7, rtol=1e-6)
 
 
+def test_continuous_bernoulli_mean_has_finite_gradients_at_extreme_logits():
+    logits = torch.tensor([-300.0, -89.0, 89.0, 300.0], requires_grad=True)
+    continuous_bernoulli_mean(logits).sum().backward()
+    torch.testing.assert_close(logits.grad, 1 / logits.detach().square())
+
+
 def test_the_kl_per_latent_adds_up_and_is_torch_s():
     expected = kl_divergence(Normal(MU, (0.5 * LOGVAR).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(gaussian_kl_per_dim(MU, LOGVAR), expected)

@@ -56,6 +56,7 @@ def test_a_conditional_model_uses_its_labels_and_asks_for_them(arch):
     zero, one = torch.tensor([0]), torch.tensor([1])
     assert not torch.equal(model.decode(z, zero), model.decode(z, one))
     assert not torch.equal(model.encode(x, zero)[0], model.encode(x, one)[0])
+    assert model.sample(3, one).shape == (3, 1, 28, 28)
     with pytest.raises(ValueError, match="needs labels y"):
         model.decode(z)
 
@@ -96,6 +97,15 @@ def test_decode_gives_pixel_means_of_the_decoder_s_logits():
 def test_unscaled_images_are_refused():
     with pytest.raises(ValueError, match=r"pixels must be floats in \[0, 1\]"):
         VAE(2).encode(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="pixels from 0 to 255"):
+        VAE(2)(torch.linspace(0, 255, 784).reshape(1, 784))
+
+
+def test_impossible_nets_are_refused():
+    with pytest.raises(ValueError, match="arch is 'cnn'"):
+        VAE(2, arch="cnn")
+    with pytest.raises(ValueError, match="multiples of 4"):
+        VAE(2, arch="conv", image_shape=(1, 30, 30))
 
 
 def test_reconstruct_decodes_the_posterior_mean():

@@ -115,6 +115,11 @@ class Config:
             )
         if self.binarize != "none" and self.recon_loss != "bce":
             raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
+        for name in ("lr_warmup_epochs", "kl_warmup_epochs"):
+            if getattr(self, name) > self.num_epochs:
+                raise UsageError(
+                    f"--{name} {getattr(self, name):g} is longer than the run: --num_epochs {self.num_epochs}"
+                )
         if self.overwrite and not self.run_name:
             raise UsageError("--overwrite replaces the run that --run_name names: give both")
         if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():
@@ -151,7 +156,7 @@ class Config:
         }[self.binarize]
         likelihood = {
             "bce": "",
-            "mse": ", squared error (Gaussian of variance 1/2, its constant left out)",
+            "mse": ", squared error (σ² = 1/2, no constant)",
             "continuous_bernoulli": ", continuous Bernoulli",
         }[self.recon_loss]
         return pixels + likelihood + (f", {self.image_size}×{self.image_size}" if self.image_size != 28 else "")

@@ -121,7 +121,7 @@ def load_splits(
             raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
         return _larochelle_murray(splits, data_dir)
     splits = splits.map_images(lambda images: resize(images, image_size))
-    return _binarized(_held_out(splits, val_split, seed), binarize)
+    return _drawn_once(_held_out(_frozen(splits, binarize), val_split, seed), binarize)
 
 
 def _load_named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Splits:
@@ -182,15 +182,29 @@ def _held_out(splits: Splits, fraction: float, seed: int) -> Splits:
     return replace(splits, train=train.take(rest), val=train.take(val))
 
 
-def _binarized(splits: Splits, how: str) -> Splits:
+def _frozen(splits: Splits, how: str) -> Splits:
+    """Images made binary for good, before any are held out: a training image is the same in every run."""
     if how == "threshold":
         return splits.map_images(threshold)
     if how == "static":
-        return replace(splits.map_images(draw_once), note=f"drawn here with seed {BINARIZE_SEED}")
-    if how == "dynamic":
-        note = f"test images drawn once with seed {BINARIZE_SEED}"
-        return replace(splits.map_images(draw_once), train=splits.train, note=note)
+        train, test = splits.train, splits.test
+        return replace(
+            splits,
+            train=Split(draw_once(train.images, seed=BINARIZE_SEED), train.labels),
+            test=Split(draw_once(test.images, seed=BINARIZE_SEED + 1), test.labels),
+            note=f"drawn here with seed {BINARIZE_SEED}",
+        )
     return splits
+
+
+def _drawn_once(splits: Splits, how: str) -> Splits:
+    """For `dynamic`: one draw of what is scored; the training images stay grey for the batches to draw from."""
+    if how != "dynamic":
+        return splits
+    note = f"test images drawn once with seed {BINARIZE_SEED}"
+    return replace(
+        splits.map_images(lambda images: draw_once(images, seed=BINARIZE_SEED)), train=splits.train, note=note
+    )
 
 
 def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:

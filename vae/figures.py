@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
+import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -23,6 +25,7 @@ from torch import Tensor
 from vae.files import write_atomic
 
 DPI = 160
+MAX_NAMED = 20  # classes: more names than that hide what they name
 INK, FAINT = "#1f2430", "#6b7280"
 # Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency, the
 # darker grey taken to near black; in an order that sets digits that lie close together (3 5 8, 4 7 9) well apart.
@@ -55,16 +58,27 @@ def _styled(draw: Callable[P, None]) -> Callable[P, None]:
 
 
 def _new(width: float, height: float, title: str, subtitle: str) -> Figure:
-    """A figure of the given inches whose top strip holds title and subtitle, left-aligned with a margin."""
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.62 / (height + 0.62)))
-    figure = Figure(figsize=(width, height + 0.62), dpi=DPI, layout=engine)
-    left, total = 0.12 / width, height + 0.62
-    figure.text(left, 1 - 0.10 / total, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
-    figure.text(left, 1 - 0.36 / total, subtitle, fontsize=8.5, color=FAINT, va="top", parse_math=False)
+    """A figure of the given inches, and above it a strip with title and subtitle, left-aligned and wrapped to fit."""
+    titles = textwrap.wrap(title, int(width / 0.115))
+    subtitles = textwrap.wrap(subtitle, int(width / 0.072))
+    strip = 0.24 + 0.2 * len(titles) + 0.17 * len(subtitles)
+    total = height + strip
+    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - strip / total))
+    figure = Figure(figsize=(width, total), dpi=DPI, layout=engine)
+    left, below = 0.12 / width, 0.16 + 0.2 * len(titles)
+    common: dict[str, Any] = {"x": left, "va": "top", "parse_math": False, "linespacing": 1.25}
+    figure.text(y=1 - 0.1 / total, s="\n".join(titles), fontsize=12, fontweight="bold", **common)
+    figure.text(y=1 - below / total, s="\n".join(subtitles), fontsize=8.5, color=FAINT, **common)
     return figure
 
 
 def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a class name may be in any script
+        _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
     write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
 
 
@@ -113,6 +127,8 @@ def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> No
     width = sheet.shape[1] / max(len(headings), 1)
     axes.set_xticks([width * (column + 0.5) for column in range(len(headings))], headings)
     axes.set_yticks([])
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)  # a class may be named $^$
     axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
 
@@ -176,12 +192,24 @@ def draw_scatter(
     ]
     for index, (name, place) in enumerate(zip(class_names, _apart(axes, medians), strict=True)):
         color = COLORS[index % len(COLORS)]
-        axes.scatter([], [], color=color, s=36, label=name)
-        if place is not None:
+        axes.scatter([], [], color=color, s=36, label=f" {name}")
+        if place is not None and len(class_names) <= MAX_NAMED:
             box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": color, "linewidth": 1.8}
-            axes.text(place[0], place[1], name, fontsize=11, fontweight="bold", ha="center", va="center", bbox=box)
-    if class_names:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
+            axes.text(
+                place[0],
+                place[1],
+                name,
+                parse_math=False,
+                fontsize=11,
+                fontweight="bold",
+                ha="center",
+                va="center",
+                bbox=box,
+            )
+    if 0 < len(class_names) <= MAX_NAMED:
+        legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)

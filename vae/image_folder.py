@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from torch import Tensor
 from vae.sources import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-GREY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "RGB", "RGBA"}
+GREY_MODES, COLOUR_MODES = {"1", "L", "LA", "I;16"}, {"P", "RGB", "RGBA"}
 MAX_PIXELS = 50_000_000  # of one image; more is taken for a decompression bomb
-TEST_FRACTION = 0.1
+TEST_FRACTION, MIN_TEST = 0.1, 4
 
 Labelled = tuple[Tensor, Tensor]  # images (N, C, size, size) uint8 and labels (N,) int64
 
@@ -38,6 +39,8 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
         raise DataError(f"--dataset folder: {root} is no folder; give one of images with --data_dir")
     parts = [root / "train", root / "test"]
     ready = all(part.is_dir() for part in parts)
+    if not ready and any(part.is_dir() for part in (*parts, root / "val")):
+        raise DataError(f"{root} has one of train/, val/ and test/ but not both train/ and test/: add what is missing")
     listed = [_list_images(part) for part in (parts if ready else [root])]
     class_names = tuple(sorted({name for files in listed for _, name in files} - {""}))
     mixed = next((path for files in listed for path, name in files if class_names and not name), None)
@@ -49,18 +52,25 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
         train, test = loaded
     else:
         train, test = _split(*loaded[0], seed=seed)
-    if not (len(train[0]) and len(test[0])):
-        raise DataError(f"{root} holds too few images to train on and to test with")
+    if not len(train[0]) or len(test[0]) < MIN_TEST:
+        raise DataError(f"{root} holds too few images: at least {MIN_TEST} to test with, and some to train on")
     return train, test, class_names
 
 
 def _list_images(root: Path) -> list[tuple[Path, str]]:
     """Each image with its class: the name of the first folder below `root`, empty for an image right in it."""
-    found = []
-    for path in sorted(root.rglob("*")):
-        inner = path.relative_to(root).parts
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in inner):
-            found.append((path, inner[0] if len(inner) > 1 else ""))
+    found, seen = [], set()
+    for folder, inner_folders, files in os.walk(root, followlinks=True):
+        here = Path(folder)
+        if here.resolve() in seen:  # a link that leads back
+            inner_folders.clear()
+            continue
+        seen.add(here.resolve())
+        inner_folders[:] = sorted(name for name in inner_folders if not name.startswith("."))
+        inner = here.relative_to(root).parts
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                found.append((here / name, inner[0] if inner else ""))
     if not found:
         raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) below {root}")
     return found
@@ -85,7 +95,9 @@ def _fault(picture: Image.Image) -> str:
     """What keeps an image whose header is sound from being used; empty if nothing does."""
     if picture.width * picture.height > MAX_PIXELS:
         return f"has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}"
-    if getattr(picture, "n_frames", 1) > 1:
+    if (
+        getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO"
+    ):  # a phone's photo with its preview: the first is it
         return "is animated: keep one of its frames"
     if picture.mode not in GREY_MODES | COLOUR_MODES:
         return f"has colour mode {picture.mode}: convert it to greyscale or RGB"
@@ -106,6 +118,8 @@ def _load(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: 
     for row, (path, _) in enumerate(files):
         with _open(path) as picture:
             try:
+                if picture.mode == "I;16":
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
                 picture = ImageOps.exif_transpose(picture)  # photos lie as they were held
                 if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
                     picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
@@ -119,6 +133,6 @@ def _load(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: 
 
 def _split(images: Tensor, labels: Tensor, *, seed: int) -> tuple[Labelled, Labelled]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    count = max(1, round(len(images) * TEST_FRACTION))
+    count = max(MIN_TEST, round(len(images) * TEST_FRACTION))
     test, train = order[:count], order[count:]
     return (images[train], labels[train]), (images[test], labels[test])

@@ -53,6 +53,8 @@ def resume(given: dict[str, Any]) -> int:
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
     run = Run(config, fallback=state["fallback"])
+    if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
+        run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
     run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
     if "data_dir" in given:
         run.places["data_dir"] = seen_from(run_dir, given["data_dir"])

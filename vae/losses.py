@@ -103,5 +103,5 @@ def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
     """E[x] of ContinuousBernoulli(sigmoid(logits)), in (0, 1), as `logits`. Loaiza-Ganem & Cunningham 2019, eq. 8."""
     small = logits.abs() < 0.1
     safe = torch.where(small, 1.0, logits)
-    exact = 1 / (1 - torch.exp(-safe)) - 1 / safe
+    exact = 1 / (1 - torch.exp(-safe.clamp(-80, 80))) - 1 / safe  # beyond, exp overflows and the term is 0 or 1
     return torch.where(small, 0.5 + logits / 12 - logits.pow(3) / 720, exact)

@@ -65,10 +65,15 @@ class VAE(nn.Module):
         recon_loss: str = "bce",
     ) -> None:
         super().__init__()
+        if arch not in ("mlp", "conv"):
+            raise ValueError(f"arch is {arch!r}: mlp or conv")
+        if arch == "conv" and (image_shape[1] % 4 or image_shape[2] % 4):
+            raise ValueError(f"image_shape is {image_shape}: conv nets need height and width in multiples of 4")
         self.latent_dim = latent_dim
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.recon_loss = recon_loss
+        self._range_checked = False
         self.encoder: MLPEncoder | ConvEncoder
         self.decoder: MLPDecoder | ConvDecoder
         if arch == "conv":
@@ -102,15 +107,25 @@ class VAE(nn.Module):
         return continuous_bernoulli_mean(logits) if self.recon_loss == "continuous_bernoulli" else torch.sigmoid(logits)
 
     def forward(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> VAEOutput:
-        """Encode, sample with noise `eps` (B, D; drawn when `None`) and decode."""
+        """Encode, sample with noise `eps` (B, D; drawn when `None`) and decode.
+
+        Raises:
+            ValueError: pixels outside [0, 1], looked at in the first batch.
+        """
+        if not self._range_checked:  # once: on a GPU each look would wait for the device
+            low, high = x.min().item(), x.max().item()
+            if low < 0 or high > 1:
+                raise ValueError(f"pixels from {low:g} to {high:g}: they must lie in [0, 1] (images / 255)")
+            self._range_checked = True
         mu, logvar = self.encode(x, y)
         z = reparameterize(mu, logvar, eps)
         return VAEOutput(self.logits(z, y), mu, logvar, z)
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]; a conditional model takes labels y (n,)."""
+        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]; conditional models take y, (n,) or (1,)."""
         device = next(self.parameters()).device
+        y = None if y is None else y.expand(n)
         return self.decode(torch.randn(n, self.latent_dim, generator=generator, device=device), y)
 
     @torch.no_grad()

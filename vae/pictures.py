@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,29 @@ PER_CLASS = 3  # originals of each class in reconstructions.png
 UNLABELLED_COLUMNS = 10
 MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
+MAX_COLUMNS, MAX_NAME = 20, 12  # classes that get a column; letters of a heading
 
 
-def first_of_each_class(labels: Tensor, classes: int, count: int) -> Tensor:
-    """Indices of the first images of every class, row by row, (count · classes): fewer rows where a class has fewer."""
-    members = [(labels == index).nonzero().flatten()[:count] for index in range(classes)]
+def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> Tensor:
+    """Indices of the first images of these classes, row by row, (count · classes): fewer rows where one has fewer."""
+    members = [(labels == index).nonzero().flatten()[:count] for index in classes]
     rows = min(len(found) for found in members)
     return torch.stack([found[:rows] for found in members], dim=1).flatten()
+
+
+def pairs_to_join(labels: Sequence[int], *, same: bool | None) -> list[tuple[int, int]]:
+    """Disjoint pairs of indices, of the same class or of different ones; of any with `None`."""
+    used: set[int] = set()
+    pairs = []
+    for first in range(len(labels)):
+        for step in range(len(labels)):
+            second = (first + len(labels) // 2 + step) % len(labels)
+            fits = same is None or (labels[first] == labels[second]) == same
+            if fits and second != first and not {first, second} & used:
+                used |= {first, second}
+                pairs.append((first, second))
+                break
+    return pairs
 
 
 def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:
@@ -54,22 +71,23 @@ class Pictures:
         self, run_dir: Path, splits: Splits, *, latent_dim: int, conditional: bool, seed: int, protocol: str
     ) -> None:
         self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
-        self.classes = len(splits.class_names) if conditional else 0
-        device = splits.test.images.device
+        names, test = splits.class_names, splits.test
+        device = test.images.device
+        self.classes = min(len(names), MAX_COLUMNS) if conditional else 0
+        self._class_headings = [name[:MAX_NAME] for name in names[: self.classes]]
         self._columns = self.classes or GRID
         generator = torch.Generator().manual_seed(seed)
         self._z = torch.randn(GRID * self._columns, latent_dim, generator=generator).to(device)
         self._z_labels = torch.arange(self.classes, device=device).repeat(GRID) if self.classes else None
-        test = splits.test
-        if splits.class_names:
-            chosen = first_of_each_class(test.labels, len(splits.class_names), PER_CLASS)
-            self._headings = splits.class_names if len(chosen) else ()
-        if not splits.class_names or not len(chosen):
-            width = min(len(test), UNLABELLED_COLUMNS)
-            chosen = torch.arange(min(PER_CLASS, len(test) // width) * width)
-            self._headings = ()
+        present = test.labels.unique().tolist()[:MAX_COLUMNS] if names else []
+        if present:
+            chosen = first_of_each_class(test.labels, present, PER_CLASS)
+            self._shown_columns = len(present)
+        else:
+            self._shown_columns = min(len(test), UNLABELLED_COLUMNS)
+            chosen = torch.arange(min(PER_CLASS, len(test) // self._shown_columns) * self._shown_columns)
+        self._headings = [names[index][:MAX_NAME] for index in present]
         self._shown = test.take(chosen)
-        self._shown_columns = len(self._headings) or min(len(test), UNLABELLED_COLUMNS)
 
     def _subtitle(self, epoch: int, *more: str) -> str:
         return " · ".join([self.splits.title, f"epoch {epoch}", self.protocol, *more])
@@ -99,7 +117,7 @@ class Pictures:
             columns=self._columns,
             title="Samples from the prior" + (", a class a column" if self.classes else ""),
             subtitle=self._subtitle(epoch, "pixel means"),
-            headings=self.splits.class_names if self.classes else (),
+            headings=self._class_headings,
         )
         figures.draw_reconstructions(
             shown_path,
@@ -126,17 +144,17 @@ class Pictures:
 
     def _draw_interpolation(self, model: VAE, epoch: int) -> None:
         """Straight lines between two test images' posterior means, of one class where the model is conditional."""
-        images, labels, columns = self._shown.images, self._shown.labels, self._shown_columns
+        images, labels = self._shown.images, self._shown.labels
         mu, _ = posterior(model, self._shown)
+        same = bool(self.classes) if self.splits.class_names else None
         lines = []
-        for line in range(min(LINES, len(images) // 2)):
-            first = line % columns
-            step = columns if self.classes and len(images) > columns else columns // 2 or 1  # the next row is its class
-            second = (first + step) % len(images)
+        for first, second in pairs_to_join(labels.tolist(), same=same)[:LINES]:
             y = labels[first : first + 1] if self.classes else None
             decoded = interpolate(model, mu[first], mu[second], steps=STEPS, y=y)
             ends = to_pixels(images[[first, second]])
             lines.append(torch.cat([ends[:1], decoded, ends[1:]]))
+        if not lines:  # one image of each class, and a model that must stay within one
+            return
         figures.draw_grid(
             self.run_dir / "interpolation.png",
             torch.cat(lines),
@@ -170,7 +188,7 @@ class Pictures:
         figures.draw_manifold(
             self.run_dir / "manifold.png",
             [model.decode(grid, y) for y in per_class] or [model.decode(grid)],
-            headings=self.splits.class_names if self.classes else (),
+            headings=self._class_headings,
             title="What the latent plane decodes to" + (", by class" if self.classes else ""),
             subtitle=self._subtitle(epoch, f"{count}×{count} quantiles of the prior"),
         )

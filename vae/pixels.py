@@ -34,7 +34,7 @@ def threshold(images: Tensor) -> Tensor:
     return (images > 127).to(torch.uint8).mul_(255)
 
 
-def draw_once(images: Tensor, *, seed: int = BINARIZE_SEED) -> Tensor:
+def draw_once(images: Tensor, *, seed: int) -> Tensor:
     """One draw b ~ Bernoulli(x) from a seed, as uint8 images of 0 and 255."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.bernoulli(to_pixels(chunk), generator=generator).to(torch.uint8) for chunk in images.split(CHUNK)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from vae.pictures import Pictures
 from vae.pixels import to_pixels
 from vae.stopping import Stopped, Stopper
 from vae.tracking import Tracker, read_metrics
-from vae.train import train_epoch
+from vae.train import DivergedError, train_epoch
 
 
 class Run:
@@ -46,7 +47,9 @@ class Run:
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        self.protocol = ", ".join(filter(None, [self.config.protocol, self.splits.note]))
+        pixels = config.protocol if self.splits.image_shape[0] == 1 else config.protocol.replace("grey", "colour")
+        given = "given the class" if config.conditional else ""
+        self.protocol = ", ".join(filter(None, [pixels, self.splits.note, given]))
         self.epoch = 0
         torch.manual_seed(config.seed)
         classes = len(self.splits.class_names)
@@ -104,7 +107,7 @@ class Run:
             else:  # another device's generator has another state: repeatable, but not the same bits
                 self.generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{where.last} doesn't fit its own configuration or these images: {error}") from None
+            raise CheckpointError(f"{where.last} doesn't fit these images: {str(error).splitlines()[0]}") from None
         self.tracker = Tracker(where.metrics, where.log_path, read_metrics(where.metrics, self.epoch))
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
@@ -196,7 +199,12 @@ class Run:
         row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
         for name, split in (("val", self.splits.val), ("test", self.splits.test)):
             if split:
-                row |= {f"{name}/{term}": value for term, value in evaluate(self.model, split)._asdict().items()}
+                scores = evaluate(self.model, split)
+                if not math.isfinite(scores.loss):
+                    raise DivergedError(
+                        f"the {name} loss is {scores.loss} after epoch {self.epoch + 1}: try a smaller --lr"
+                    )
+                row |= {f"{name}/{term}": value for term, value in scores._asdict().items()}
         speed = len(self.splits.train) / seconds
         return row | {
             "lr": metrics["lr"],
@@ -238,5 +246,5 @@ class Run:
         write_json(self.folders.results, results)
         title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"
         self.console.table(title, summary.closing_table(results, run_dir))
-        if not results["test"]["active_units"]:
+        if not results["test"]["active_units"] and self.epoch > self.config.kl_warmup_epochs:
             self.console.warn(*summary.COLLAPSED)

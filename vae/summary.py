@@ -15,8 +15,8 @@ from vae.machine import git_commit, peak_memory_mb, versions
 SPLITS = ("train", "val", "test")
 Table = list[tuple[str, str]]
 COLLAPSED = (
-    "Posterior collapse: no latent carries anything about the image, every sample looks alike.",
-    "Try --kl_warmup_epochs 10, --free_bits 0.1, a smaller --beta or a smaller --lr.",
+    "No latent carries anything about the image: posterior collapse, or training that has hardly begun.",
+    "Train for longer, or try --kl_warmup_epochs 10, --free_bits 0.1, a smaller --beta.",
 )
 
 
@@ -104,7 +104,10 @@ def closing_table(found: dict[str, Any], run_dir: Path) -> Table:
         table.append(("best", f"epoch {best['epoch']}: val {best['val/loss']:.2f}, test {best['test/loss']:.2f}"))
     test = found["test"]
     active, latents = test["active_units"], len(test["kl_per_dim"])
-    idle = "" if active == latents else "; the others have collapsed onto the prior (--free_bits, --kl_warmup_epochs)"
+    idle = "" if active == latents else "; the rest carry nothing (--free_bits and --kl_warmup_epochs keep more alive)"
+    train = found["train"]
+    if abs(train["loss"] + train["elbo"]) > 1e-3 * abs(train["loss"]):
+        table.append(("loss", f"{train['loss']:.2f} as minimised in the last epoch, with its weight of the KL"))
     speed = f"{found['seconds_per_epoch']:.2f} s per epoch, {found['images_per_second']:,.0f} images/s"
     return [
         *table,
