@@ -24,7 +24,12 @@ def run(cwd, *flags, largest_file=resource.RLIM_INFINITY):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, preexec_fn=limit)
 
 
-@pytest.mark.parametrize("largest_file", [200, 1_000, 40_000, 150_000, 500_000])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "largest_file", [40_000, *(pytest.param(size, marks=slow) for size in (200, 1_000, 150_000, 500_000))]
+)
 def test_a_file_that_finds_no_room_gets_one_line_and_the_run_can_go_on(tmp_path, largest_file):
     flags = [*QUICK, "--num_epochs", "3", "--checkpoint_every", "1", "--sample_every", "1", "--run_name", "full"]
     done = run(tmp_path, *flags, largest_file=largest_file)
@@ -49,6 +54,7 @@ def test_a_read_only_output_folder_gets_one_line(tmp_path, capsys):
     assert "Permission denied" in capsys.readouterr().err
 
 
+@slow
 def test_an_output_folder_that_vanishes_gets_one_line(tmp_path):
     flags = [*QUICK, "--num_epochs", "3000", "--sample_every", "0", "--run_name", "gone", "--threads", "1"]
     process = subprocess.Popen(

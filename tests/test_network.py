@@ -101,6 +101,7 @@ assert len(sources.load_idx_set("mnist", Path(folder))["train-images-idx3-ubyte"
 """
 
 
+@pytest.mark.slow
 def test_processes_that_download_into_one_folder_at_once_do_not_harm_each_other(server, tmp_path):
     facts = json.dumps([server.server_port, MNIST.resources, sources.SHA256["mnist"], str(tmp_path)])
     command = [sys.executable, "-c", CHILD, facts]
