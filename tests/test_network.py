@@ -1,5 +1,6 @@
 """torchvision's real download against a server of our own that fails in every way servers fail."""
 
+import gc
 import gzip
 import hashlib
 import http.server
@@ -15,6 +16,11 @@ from torchvision.datasets import MNIST
 from vae import sources
 from vae.sources import FILES, UnavailableError, load_idx_set
 
+# urllib's errors keep their sockets until they are collected, which `server` sees to while these filters hold.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 REAL_TORCHVISION = sources._fetch_torchvision
 PAGE = b"<html>Please log in to the network</html>"
 
@@ -64,6 +70,7 @@ def server(idx_files, monkeypatch):
     server.shutdown()
     thread.join()
     server.server_close()
+    gc.collect()
 
 
 def test_a_download_is_verified_and_kept(server, tmp_path, capfd):
