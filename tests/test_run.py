@@ -15,6 +15,7 @@ from main import main
 from vae import load_model
 from vae import run as run_module
 from vae.checkpoint import CheckpointError
+from vae.data import load_splits
 
 PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation", "latent_scatter", "manifold")
 
@@ -68,6 +69,7 @@ def test_config_tells_what_was_run_and_on_what(finished_run):
 
 def test_tensorboard_holds_scalars_pictures_projector_and_hparams(finished_run):
     log_path = finished_run / "runs" / "whole"
+    tensors = next(log_path.glob("*/*/tensors.tsv")).read_text()
     events = scalars(log_path)
     tags = events.Tags()
     for tag in (
@@ -86,6 +88,13 @@ def test_tensorboard_holds_scalars_pictures_projector_and_hparams(finished_run):
     assert (log_path / "projector_config.pbtxt").read_text().count("embeddings {") == 1
     assert len(next(log_path.glob("*/*/metadata.tsv")).read_text().splitlines()) == 60
     assert list(log_path.glob("*/*/sprite.png"))
+    test = load_splits("digits", finished_run).test
+    shown = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:60])
+    names = next(log_path.glob("*/*/metadata.tsv")).read_text().split()
+    assert names == [str(label) for label in shown.labels.tolist()]
+    points = torch.tensor([[float(value) for value in line.split()] for line in tensors.splitlines()])
+    mu, _ = load_model(finished_run / "outputs/whole").encode(shown.images / 255)
+    torch.testing.assert_close(points, mu.detach(), atol=1e-4, rtol=1e-3)
     assert events.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name == "hparams"
 
 

@@ -73,6 +73,15 @@ def test_training_lowers_the_test_loss(digits, precision):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
+def test_precision_is_that_of_the_products_and_nothing_else(digits):
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        losses[precision] = epoch(VAE(2, hidden_dims=(64,)), digits, precision=precision)["loss"]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=1e-2)
+
+
 def test_half_precision_trains_with_a_scaler(digits):
     torch.manual_seed(0)
     model, config = VAE(2, hidden_dims=(64,)), Config(batch_size=100, precision="fp16")
