@@ -75,11 +75,7 @@ def _new(width: float, height: float, title: str, subtitle: str) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a class name may be in any script
-        _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
+        write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
 
 
 def _to_array(images: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,19 +76,13 @@ class VAE(nn.Module):
         self._range_checked = False
         self.encoder: MLPEncoder | ConvEncoder
         self.decoder: MLPDecoder | ConvDecoder
+        shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
         if arch == "conv":
-            self.encoder = ConvEncoder(
-                image_shape, base_channels, latent_dim, activation=activation, num_classes=num_classes
-            )
-            self.decoder = ConvDecoder(
-                latent_dim, base_channels, image_shape, activation=activation, num_classes=num_classes
-            )
+            self.encoder = ConvEncoder(image_shape, base_channels, latent_dim, **shared)
+            self.decoder = ConvDecoder(latent_dim, base_channels, image_shape, **shared)
         else:
-            mirrored = tuple(reversed(hidden_dims))
-            self.encoder = MLPEncoder(
-                image_shape, hidden_dims, latent_dim, activation=activation, num_classes=num_classes
-            )
-            self.decoder = MLPDecoder(latent_dim, mirrored, image_shape, activation=activation, num_classes=num_classes)
+            self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim, **shared)
+            self.decoder = MLPDecoder(latent_dim, tuple(reversed(hidden_dims)), image_shape, **shared)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Parameters of q(z|x, y): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
