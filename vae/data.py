@@ -187,13 +187,8 @@ def _frozen(splits: Splits, how: str) -> Splits:
     if how == "threshold":
         return splits.map_images(threshold)
     if how == "static":
-        train, test = splits.train, splits.test
-        return replace(
-            splits,
-            train=Split(draw_once(train.images, seed=BINARIZE_SEED), train.labels),
-            test=Split(draw_once(test.images, seed=BINARIZE_SEED + 1), test.labels),
-            note=f"drawn here with seed {BINARIZE_SEED}",
-        )
+        train, test = _draw(splits.train, BINARIZE_SEED), _draw(splits.test, BINARIZE_SEED + 1)
+        return replace(splits, train=train, test=test, note=f"drawn here with seed {BINARIZE_SEED}")
     return splits
 
 
@@ -201,10 +196,13 @@ def _drawn_once(splits: Splits, how: str) -> Splits:
     """For `dynamic`: one draw of what is scored; the training images stay grey for the batches to draw from."""
     if how != "dynamic":
         return splits
+    val = _draw(splits.val, BINARIZE_SEED) if splits.val else None
     note = f"test images drawn once with seed {BINARIZE_SEED}"
-    return replace(
-        splits.map_images(lambda images: draw_once(images, seed=BINARIZE_SEED)), train=splits.train, note=note
-    )
+    return replace(splits, val=val, test=_draw(splits.test, BINARIZE_SEED), note=note)
+
+
+def _draw(split: Split, seed: int) -> Split:
+    return Split(draw_once(split.images, seed=seed), split.labels)
 
 
 def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:

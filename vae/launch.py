@@ -38,8 +38,9 @@ def resume(given: dict[str, Any]) -> int:
     run_dir = Path(given.pop("resume")).resolve()
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
-    state = checkpoint.load(run_dir / "checkpoints" / "last.pt")
-    model_from_state(state, run_dir / "checkpoints" / "last.pt")  # refuses weights that are not the configuration's
+    last = run_dir / "checkpoints" / "last.pt"
+    state = checkpoint.load(last)
+    model_from_state(state, last)  # refuses weights that are not the configuration's
     stored = Config.from_dict(state["config"])
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
