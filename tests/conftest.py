@@ -63,6 +63,12 @@ def offline(monkeypatch):
     monkeypatch.setattr(sources, "_fetch_npm", no_network)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same global noise, whichever ran before it."""
+    torch.manual_seed(0)
+
+
 def run_main(root: Path, *flags: str) -> int:
     """Train on the digits below `root`."""
     places = ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]

@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vae import checkpoint
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.errors import UsageError
 from vae.model import VAE
+from vae.networks import MLPDecoder
+from vae.pixels import to_pixels
+from vae.priors import VampPrior
+
+MEAN_EPS = 0.001  # of a mean image's pixels from 0 and 1: those that are always black keep a finite logit
 
 
 def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classes: int) -> VAE:
@@ -27,7 +33,28 @@ def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classe
         image_shape=image_shape,
         num_classes=num_classes if config.conditional else 0,
         recon_loss=config.recon_loss,
+        block=config.block,
+        prior=config.prior,
+        num_pseudo_inputs=config.num_pseudo_inputs,
+        num_couplings=config.num_couplings,
+        prior_width=config.prior_width,
     )
+
+
+@torch.no_grad()
+def start_from_images(model: VAE, images: Tensor, config: Config) -> None:
+    """Set what starts from training images, uint8 (N, C, H, W): pseudo-inputs, and the mean image as output bias."""
+    if isinstance(model.prior, VampPrior):
+        count = len(model.prior.pseudo_logits)
+        chosen = torch.randint(len(images), (count,), generator=torch.Generator().manual_seed(config.seed))
+        model.prior.start_from(to_pixels(images[chosen.to(images.device)]))
+    if config.mean_bias:
+        mean = images.double().mean(0) / 255  # (C, H, W)
+        bias = torch.logit(mean, eps=MEAN_EPS).float()
+        if isinstance(model.decoder, MLPDecoder):
+            model.decoder.head.bias.copy_(bias.flatten())
+        else:  # a convolution has one bias a channel
+            model.decoder.body[-1].get_parameter("bias").copy_(bias.mean((1, 2)))
 
 
 def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ FORMAT = 1  # raised when an older reader would misread a newer file
 ENTRIES: dict[str, type] = {
     "format": int,
     "model_state": dict,
+    "trained_state": dict,
     "optimizer_state": dict,
     "scaler_state": dict,
     "latent_dim": int,
@@ -58,6 +59,7 @@ def load(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
         raise damaged from None
     state = state if isinstance(state, dict) else {}
+    state.setdefault("trained_state", {})  # files from before there were averaged weights
     missing = [key for key in ENTRIES if key not in state]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")

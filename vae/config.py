@@ -50,7 +50,23 @@ class Config:
     )
     base_channels: int = knob(64, "conv: channels of every hidden layer", group="model", low=1, high=4096)
     activation: str = knob("relu", "between layers", group="model", choices=ACTIVATIONS)
+    block: str = knob(
+        "plain",
+        "mlp: what a hidden layer is; residual blocks have a norm and two linear layers each",
+        group="model",
+        choices=("plain", "gated", "residual"),
+    )
     conditional: bool = knob(False, "encoder and decoder see the class", group="model")
+    mean_bias: bool = knob(False, "the decoder starts from the mean training image", group="model")
+    prior: str = knob(
+        "standard",
+        "p(z): normal, or learned: vamp is a mixture of the posteriors of learned images, flow a RealNVP",
+        group="model",
+        choices=("standard", "vamp", "flow"),
+    )
+    num_pseudo_inputs: int = knob(500, "vamp: learned images", group="model", low=1, high=100_000)
+    num_couplings: int = knob(6, "flow: coupling layers", group="model", low=1, high=256)
+    prior_width: int = knob(256, "flow: width of each coupling's hidden layers", group="model", low=1, high=65536)
 
     recon_loss: str = knob(
         "bce",
@@ -58,6 +74,13 @@ class Config:
         group="objective",
         choices=("bce", "mse", "continuous_bernoulli"),
     )
+    objective: str = knob(
+        "elbo",
+        "the bound that is maximised: elbo, or the importance-weighted one with its own (iwae) or DReG gradients",
+        group="objective",
+        choices=("elbo", "iwae", "dreg"),
+    )
+    num_samples_train: int = knob(1, "posterior samples of each image in a step", group="objective", low=1, high=10_000)
     beta: float = knob(1.0, "weight of the KL in the loss; the ELBO never carries it", group="objective", low=0)
     kl_warmup_epochs: float = knob(0.0, "epochs over which that weight grows from 0", group="objective", low=0)
     free_bits: float = knob(0.0, "nats of KL per latent that cost nothing", group="objective", low=0)
@@ -72,6 +95,16 @@ class Config:
     lr_warmup_epochs: float = knob(0.0, "epochs over which the learning rate grows from 0", group="training", low=0)
     weight_decay: float = knob(1e-2, "decoupled weight decay of adamw", group="training", low=0)
     grad_clip: float = knob(0.0, "largest norm of the gradient, 0 for any", group="training", low=0)
+    ema: float = knob(
+        0.0,
+        "decay of the average of the weights that is used in their place; 0 for none",
+        group="training",
+        low=0,
+        below=1,
+    )
+    augment: float = knob(
+        0.0, "strength of random shifts and distortions of the training images", group="training", low=0, high=10
+    )
     seed: int = knob(0, "of the weights, the batches and the noise", group="training", low=0, high=SEED_MAX)
 
     run_name: str = knob("", "name of the run's folders (default: time and model)", group="output", metavar="NAME")
@@ -124,14 +157,29 @@ class Config:
             raise UsageError("--overwrite replaces the run that --run_name names: give both")
         if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():
             raise UsageError(f"--output_dir and --log_dir are both {self.output_dir}: give each a folder of its own")
+        self._check_objective()
         if self.optimizer == "adam" and self.weight_decay:
             raise UsageError(f"--weight_decay {self.weight_decay}: adam has none here; use --optimizer adamw, or 0")
+
+    def _check_objective(self) -> None:
+        """Refuse priors and bounds that exclude each other, or flags without effect."""
+        if self.prior == "vamp" and self.conditional:
+            raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
+        if self.prior == "flow" and self.latent_dim < 2:
+            raise UsageError("--prior flow couples latents: it needs --latent_dim 2 or more")
+        if self.objective != "elbo" and self.num_samples_train == 1:
+            raise UsageError(f"--objective {self.objective} with one sample is the ELBO: give --num_samples_train 5")
+        if self.free_bits and (self.prior != "standard" or self.objective != "elbo"):
+            raise UsageError("--free_bits counts each latent's KL in closed form: it needs --prior standard, elbo")
+        if self.block != "plain" and self.arch != "mlp":
+            raise UsageError(f"--block {self.block} is for dense nets: use --arch mlp")
 
     @property
     def model_name(self) -> str:
         """Short name of the model, for run folders: `mlp-512-2d`."""
         body = [self.arch, *map(str, self.hidden_dims if self.arch == "mlp" else [self.base_channels])]
-        return "-".join([*body, f"{self.latent_dim}d", *(["conditional"] if self.conditional else [])])
+        kinds = [self.block] * (self.block != "plain") + [self.prior] * (self.prior != "standard")
+        return "-".join([*body, f"{self.latent_dim}d", *kinds, *(["conditional"] if self.conditional else [])])
 
     @property
     def recipe(self) -> str:
@@ -141,9 +189,14 @@ class Config:
         kl += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
         schedule = "" if self.lr_schedule == "constant" else f" {self.lr_schedule}"
         schedule += f" after {self.lr_warmup_epochs:g} epochs of warm-up" if self.lr_warmup_epochs else ""
+        bound = "" if self.objective == "elbo" else f", {self.objective} bound"
+        bound += f" of {self.num_samples_train} samples" if self.num_samples_train > 1 else ""
         decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         optimizer = f"{self.optimizer} {self.lr:g}{schedule}{decay}"
-        return f"{self.recon_loss} + {kl}, {optimizer}, batch {self.batch_size}, {self.num_epochs} epochs"
+        optimizer += f", weights averaged over {1 / (1 - self.ema):,.0f} steps" if self.ema else ""
+        augment = f", images distorted by {self.augment:g}" if self.augment else ""
+        length = f"batch {self.batch_size}, {self.num_epochs} epochs"
+        return f"{self.recon_loss} + {kl}{bound}, {optimizer}, {length}{augment}"
 
     @property
     def protocol(self) -> str:

@@ -1,6 +1,6 @@
 """The objective's terms, one number per image; only `free_bits_kl` sees a batch's mean, as its definition asks.
 
-Shapes: B batch, D latent_dim; images are (B, ...) of any shape.
+Shapes: B batch, D latent_dim, S samples; images x are (B, ...) of any shape, logits the same or (S, B, ...).
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ class _BernoulliRecon(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
         terms = logits.abs().neg_().exp_().add_(1).log_()
-        return terms.add_(logits.clamp(min=0)).addcmul_(logits, x, value=-1).flatten(1).sum(1)
+        return _per_image(terms.add_(logits.clamp(min=0)).addcmul_(logits, x, value=-1), x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         logits, x = ctx.saved_tensors
-        return torch.sigmoid(logits).sub_(x).mul_(grad.view(-1, *[1] * (logits.ndim - 1))), None
+        return torch.sigmoid(logits).sub_(x).mul_(grad.view(*grad.shape, *[1] * (x.ndim - 1))), None
+
+
+def _per_image(terms: Tensor, x: Tensor) -> Tensor:
+    """Terms of every pixel, (B, ...) or (S, B, ...), summed over the pixels of images x (B, ...)."""
+    return terms.flatten(1 - x.ndim).sum(-1)
 
 
 def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p(x|z) with p = Bernoulli(sigmoid(logits)), summed over pixels: nats per image, (B,).
+    """-log p(x|z) with p = Bernoulli(sigmoid(logits)), summed over pixels: nats per image, (B,) or (S, B).
 
     Kingma & Welling 2014, App. C.1. With grey x in [0, 1] it is the cross-entropy that the common scripts minimise.
     """
@@ -42,15 +47,15 @@ def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def squared_error_recon(logits: Tensor, x: Tensor) -> Tensor:
-    """Squared error of sigmoid(logits), summed over pixels, (B,).
+    """Squared error of sigmoid(logits), summed over pixels, (B,) or (S, B).
 
     -log p(x|z) in nats per image for p = N(sigmoid(logits), 1/2), the constant log(pi)/2 per pixel left out.
     """
-    return (torch.sigmoid(logits) - x).square().flatten(1).sum(1)
+    return _per_image((torch.sigmoid(logits) - x).square(), x)
 
 
 def continuous_bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p(x|z) with p = ContinuousBernoulli(sigmoid(logits)), summed over pixels: nats per image, (B,).
+    """-log p(x|z) with p = ContinuousBernoulli(sigmoid(logits)), summed over pixels: nats per image, (B,) or (S, B).
 
     The Bernoulli term less the log normaliser, log C(lambda) = log(logit / tanh(logit / 2)): Loaiza-Ganem & Cunningham
     2019, eq. 7, written in logits. Near lambda = 1/2 (logit 0), where that is 0 / 0, its Taylor series stands.
@@ -61,7 +66,7 @@ def continuous_bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
     exact = safe.log() - torch.tanh(safe / 2).log()
     square = logits.square()
     series = math.log(2) + square / 12 - 7 * square.square() / 1440  # next term: 31 l^6 / 90720 < 4e-10
-    return bernoulli_recon(logits, x) - torch.where(small, series, exact).flatten(1).sum(1)
+    return bernoulli_recon(logits, x) - _per_image(torch.where(small, series, exact), x)
 
 
 RECON_LOSSES = {
@@ -81,6 +86,17 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return gaussian_kl_per_dim(mu, logvar).sum(1)
 
 
+def gaussian_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """log N(z; mu, exp(logvar)), nats, (..., D) summed to (...,)."""
+    square = (z - mu).square() * torch.exp(-logvar)
+    return -0.5 * (square + logvar + math.log(2 * math.pi)).sum(-1)
+
+
+def standard_normal_log_density(z: Tensor) -> Tensor:
+    """log N(z; 0, I), nats, (..., D) summed to (...,)."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+
 def free_bits_kl(kl_per_dim: Tensor, free_bits: float) -> Tensor:
     """The KL as the loss sees it: every latent's batch mean, at least `free_bits`, summed. Kingma et al. 2016, eq. 15.
 
@@ -97,6 +113,15 @@ def free_bits_kl(kl_per_dim: Tensor, free_bits: float) -> Tensor:
 def elbo(recon: Tensor, kl: Tensor) -> Tensor:
     """Evidence lower bound from its terms, nats per image, (B,); larger is better. Kingma & Welling 2014, eq. 3."""
     return -(recon + kl)
+
+
+def iwae_bound(log_weights: Tensor) -> Tensor:
+    """log of the mean importance weight, (S, B) to (B,): a lower bound on log p(x), nats. Burda et al. 2015, eq. 8.
+
+    Args:
+        log_weights: log p(x, z) - log q(z|x) of S samples of q(z|x).
+    """
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
 
 
 def continuous_bernoulli_mean(logits: Tensor) -> Tensor:

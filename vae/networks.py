@@ -28,11 +28,54 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 CHANNELS_LAST = torch.channels_last  # the layout that convolutions are fastest in: a third of the time on a CPU
 
 
-def dense_layers(widths: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers through `widths`, each followed by the activation."""
+class GatedBlock(nn.Module):
+    """A linear layer times the sigmoid of another. Dauphin et al. 2017, eq. 1; the layer of Tomczak & Welling 2018."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(fan_in, 2 * fan_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., fan_in) to (..., fan_out)."""
+        h, gate = self.linear(x).chunk(2, dim=-1)
+        return h * torch.sigmoid(gate)
+
+
+class ResidualBlock(nn.Module):
+    """h + outer(activation(inner(norm(h)))): He et al. 2016, the norm before the layers."""
+
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.activation = ACTIVATIONS[activation]()
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(..., width) to (..., width)."""
+        return h + self.outer(self.activation(self.inner(self.norm(h))))
+
+
+def dense_layers(widths: Sequence[int], activation: str, block: str = "plain") -> nn.Sequential:
+    """Dense layers through `widths`.
+
+    Args:
+        widths: inputs, then the width of every layer.
+        activation: a key of ACTIVATIONS; a gated layer has its gate in its place.
+        block: `plain`, a linear layer and the activation; `gated`; or `residual`, a block each, with a linear layer
+            before where the width changes, and the norm and activation that such a net ends with.
+    """
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+        if block == "gated":
+            layers.append(GatedBlock(fan_in, fan_out))
+        elif block == "residual":
+            layers += [nn.Linear(fan_in, fan_out)] if fan_in != fan_out or not layers else []
+            layers.append(ResidualBlock(fan_out, activation))
+        else:
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+    if block == "residual":
+        layers += [nn.LayerNorm(widths[-1]), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 
@@ -46,17 +89,18 @@ class MLPEncoder(nn.Module):
         latent_dim: int,
         *,
         activation: str = "relu",
+        block: str = "plain",
         num_classes: int = 0,
     ) -> None:
         super().__init__()
-        self.body = dense_layers([math.prod(image_shape) + num_classes, *hidden_dims], activation)
+        self.body = dense_layers([math.prod(image_shape) + num_classes, *hidden_dims], activation, block)
         self.head = nn.Linear(hidden_dims[-1], 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), float32."""
+        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), of the images' type."""
         x = x.flatten(1)
         h = self.body(x if y is None else torch.cat([x, y], dim=1))
-        mu, logvar = self.head(h).float().chunk(2, dim=1)
+        mu, logvar = self.head(h).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
 
@@ -70,11 +114,12 @@ class MLPDecoder(nn.Module):
         image_shape: tuple[int, int, int],
         *,
         activation: str = "relu",
+        block: str = "plain",
         num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
-        self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation)
+        self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation, block)
         self.head = nn.Linear(hidden_dims[-1], math.prod(image_shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -105,12 +150,12 @@ class ConvEncoder(nn.Module):
         self.head = nn.Linear(base_channels * (height // 4) * (width // 4), 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), float32."""
+        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), of the images' type."""
         x = x.reshape(-1, *self.image_shape)  # (B, C, H, W)
         if y is not None:
             x = torch.cat([x, y[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)  # (B, C + K, H, W)
         h = self.body(x.contiguous(memory_format=CHANNELS_LAST))  # (B, base_channels, H / 4, W / 4)
-        mu, logvar = self.head(h.flatten(1)).float().chunk(2, dim=1)
+        mu, logvar = self.head(h.flatten(1)).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a run draws, and of what: the same images and the same z in every epoch."""
+"""Which pictures a run draws, and of what: the same images and the same noise in every epoch."""
 
 from __future__ import annotations
 
@@ -61,24 +61,19 @@ class Pictures:
     Args:
         run_dir: the run's folder.
         splits: the data; pictures show its test split.
-        latent_dim: D.
         conditional: whether the model takes labels.
-        seed: of the fixed z and of t-SNE.
+        seed: of the samples and of t-SNE.
         protocol: how pixels are modelled, for the subtitles.
     """
 
-    def __init__(
-        self, run_dir: Path, splits: Splits, *, latent_dim: int, conditional: bool, seed: int, protocol: str
-    ) -> None:
+    def __init__(self, run_dir: Path, splits: Splits, *, conditional: bool, seed: int, protocol: str) -> None:
         self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
         names, test = splits.class_names, splits.test
         device = test.images.device
         self.classes = min(len(names), MAX_COLUMNS) if conditional else 0
         self._class_headings = [name[:MAX_NAME] for name in names[: self.classes]]
         self._columns = self.classes or GRID
-        generator = torch.Generator().manual_seed(seed)
-        self._z = torch.randn(GRID * self._columns, latent_dim, generator=generator).to(device)
-        self._z_labels = torch.arange(self.classes, device=device).repeat(GRID) if self.classes else None
+        self._sample_labels = torch.arange(self.classes, device=device).repeat(GRID) if self.classes else None
         present = test.labels.unique().tolist()[:MAX_COLUMNS] if names else []
         if present:
             chosen = first_of_each_class(test.labels, present, PER_CLASS)
@@ -107,9 +102,10 @@ class Pictures:
         }
 
     def _draw_grids(self, model: VAE, epoch: int, samples_path: Path, shown_path: Path) -> tuple[Tensor, Tensor]:
-        """Draw samples from the fixed z and reconstructions of the fixed test images; returns both, in [0, 1]."""
+        """Draw the samples, and reconstructions of the fixed test images; returns both, in [0, 1]."""
         model.eval()
-        samples = model.decode(self._z, self._z_labels)
+        generator = torch.Generator().manual_seed(self.seed)  # the same noise in every epoch
+        samples = model.sample(GRID * self._columns, self._sample_labels, generator=generator)
         reconstructions = model.reconstruct(to_pixels(self._shown.images), self._shown.labels)
         figures.draw_grid(
             samples_path,
@@ -182,8 +178,8 @@ class Pictures:
         title = f"Posterior means of the {len(mu):,} test images"
         self._scatter("latent_scatter.png", mu.cpu().numpy(), test.labels, title, epoch, "z")
         count = MANIFOLD_PER_CLASS if self.classes else MANIFOLD
-        z = torch.special.ndtri((torch.arange(count) + 0.5) / count).to(mu.device)
-        grid = torch.stack(torch.meshgrid(z, z.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2
+        z1, z2 = model.prior.quantiles((torch.arange(count, device=mu.device) + 0.5) / count).unbind(1)
+        grid = torch.stack(torch.meshgrid(z1, z2.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2
         per_class = [torch.full((len(grid),), y, device=mu.device) for y in range(self.classes)]
         figures.draw_manifold(
             self.run_dir / "manifold.png",

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from vae import checkpoint, folders, machine, summary
-from vae.build import build_model, build_optimizer, load_model
+from vae.averaging import WeightAverage
+from vae.build import build_model, build_optimizer, load_model, start_from_images
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
@@ -54,6 +55,9 @@ class Run:
         torch.manual_seed(config.seed)
         classes = len(self.splits.class_names)
         self.model = build_model(config, image_shape=self.splits.image_shape, num_classes=classes).to(self.device)
+        start_from_images(self.model, self.splits.train.images, config)
+        self.average = WeightAverage(self.model, config.ema) if config.ema else None
+        self.shown = self.average.model if self.average else self.model  # what is scored, drawn and kept
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.optimizer = build_optimizer(config, self.model)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -97,7 +101,9 @@ class Run:
         self.folders, self.epoch, self.places = where, state["epoch"], state["places"]
         self.lock = take_lock(where.lock)
         try:
-            self.model.load_state_dict(state["model_state"])
+            self.shown.load_state_dict(state["model_state"])
+            if self.average:
+                self.model.load_state_dict(state["trained_state"])
             self.optimizer.load_state_dict(state["optimizer_state"])
             self.scaler.load_state_dict(state["scaler_state"])
             random = state["random_state"]
@@ -115,7 +121,8 @@ class Run:
     def _state(self) -> dict[str, Any]:
         """Everything that a continuation needs, as tensors and plain Python."""
         return {
-            "model_state": self.model.state_dict(),
+            "model_state": self.shown.state_dict(),
+            "trained_state": self.model.state_dict() if self.average else {},
             "optimizer_state": self.optimizer.state_dict(),
             "scaler_state": self.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
@@ -146,7 +153,6 @@ class Run:
         pictures = Pictures(
             self.folders.run_dir,
             self.splits,
-            latent_dim=self.config.latent_dim,
             conditional=self.config.conditional,
             seed=self.config.seed,
             protocol=self.protocol,
@@ -187,6 +193,7 @@ class Run:
                 epoch=self.epoch + 1,
                 generator=self.generator,
                 scaler=self.scaler,
+                average=self.average,
                 on_batch=on_batch,
             )
             row = self._row(metrics, seconds=time.perf_counter() - started)
@@ -199,7 +206,7 @@ class Run:
         row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
         for name, split in (("val", self.splits.val), ("test", self.splits.test)):
             if split:
-                scores = evaluate(self.model, split)
+                scores = evaluate(self.shown, split)
                 if not math.isfinite(scores.loss):
                     raise DivergedError(
                         f"the {name} loss is {scores.loss} after epoch {self.epoch + 1}: try a smaller --lr"
@@ -217,7 +224,7 @@ class Run:
         """Leave an epoch's traces; the checkpoint comes last, so that what it has seen is all there."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in pictures.draw_epoch(self.model, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.shown, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
@@ -232,11 +239,11 @@ class Run:
     def _close(self, stopper: Stopper, pictures: Pictures) -> None:
         """Draw the closing pictures, record the closing figures, print the table."""
         rows, run_dir = self.tracker.rows, self.folders.run_dir
-        pictures.draw_closing(self.model, rows)
+        pictures.draw_closing(self.shown, rows)
         stopper.check()
         if self.config.side_by_side:
             pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
-        mu, chosen = pictures.draw_tsne(self.model, self.epoch, count=self.config.tsne_samples)
+        mu, chosen = pictures.draw_tsne(self.shown, self.epoch, count=self.config.tsne_samples)
         stopper.check()
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
         self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)

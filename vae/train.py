@@ -8,11 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vae.augment import distort
+from vae.averaging import WeightAverage
 from vae.config import Config
 from vae.data import Split, shuffled_batches
 from vae.errors import UserError
-from vae.losses import RECON_LOSSES, elbo, free_bits_kl, gaussian_kl_per_dim
-from vae.model import VAE
+from vae.losses import RECON_LOSSES, elbo, free_bits_kl, gaussian_kl_per_dim, iwae_bound
+from vae.model import VAE, VAEOutput
 from vae.schedule import learning_rate, warmup
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
@@ -34,6 +36,7 @@ def train_epoch(
     epoch: int,
     generator: torch.Generator,
     scaler: torch.amp.GradScaler | None = None,
+    average: WeightAverage | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
     """Minimise recon + beta · KL over every image once, in an order drawn from `generator`.
@@ -46,6 +49,7 @@ def train_epoch(
         epoch: counted from 1.
         generator: gives the order, the pixels where they are redrawn, and the noise eps; on the images' device.
         scaler: of the loss, for float16.
+        average: of the weights; follows every step.
         on_batch: called with each batch's image count; what it raises stops the epoch.
 
     Returns:
@@ -68,6 +72,8 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         _step(model, optimizer, scaler, loss, config.grad_clip)
+        if average:
+            average.update((epoch - 1) * steps + step + 1)
         terms[step] = len(x) * torch.stack([loss.detach(), recon.detach(), kl.detach()])
         if step % CHECK_EVERY == CHECK_EVERY - 1:
             _check_finite(terms[: step + 1], epoch)
@@ -101,16 +107,47 @@ def _objective(
     model: VAE, x: Tensor, y: Tensor, config: Config, *, beta: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of one batch, its reconstruction term and its KL: scalars, means over the batch, nats per image."""
+    if config.augment:
+        x = distort(x, config.augment, generator=generator)
     if config.binarize == "dynamic":
         x = torch.bernoulli(x, generator=generator)
-    eps = torch.randn(len(x), model.latent_dim, generator=generator, device=x.device)
+    samples = [config.num_samples_train] if config.num_samples_train > 1 else []
+    eps = torch.randn(*samples, len(x), model.latent_dim, generator=generator, device=x.device)
     dtype = AUTOCAST_DTYPES.get(config.precision)
     with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
         output = model(x, y, eps)
-    recon = RECON_LOSSES[config.recon_loss](output.logits.float(), x).mean()
-    kl_per_dim = gaussian_kl_per_dim(output.mu, output.logvar)
-    loss = recon + beta * free_bits_kl(kl_per_dim, config.free_bits)
-    return loss, recon, kl_per_dim.sum() / len(x)
+        recon = RECON_LOSSES[config.recon_loss](output.logits.float(), x)  # (B,) or (S, B)
+        if config.objective != "elbo":
+            kl = model.sampled_kl(output if config.objective == "iwae" else _held_posterior(output))
+            loss = _importance_weighted(output, -(recon + beta * kl), doubly=config.objective == "dreg")
+            return loss, recon.mean(), kl.mean()
+        kl = model.kl(output)
+    recon, kl = recon.mean(), kl.mean()
+    charged = free_bits_kl(gaussian_kl_per_dim(output.mu, output.logvar), config.free_bits) if config.free_bits else kl
+    return recon + beta * charged, recon, kl
+
+
+def _held_posterior(output: VAEOutput) -> VAEOutput:
+    """The same output with gradients to the posterior through z alone, as DReG wants them."""
+    return output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
+
+
+def _importance_weighted(output: VAEOutput, log_weights: Tensor, *, doubly: bool) -> Tensor:
+    """Minus the importance-weighted bound, a scalar.
+
+    Args:
+        output: its z carries the gradient to the encoder.
+        log_weights: (S, B), with the KL's weight in them.
+        doubly: have doubly reparameterised gradients, Tucker et al. 2019, eq. 8: an encoder's gradient weighted by the
+            squares of the normalised weights. The value is the same.
+    """
+    bound = iwae_bound(log_weights).mean()
+    if not doubly:
+        return -bound
+    weights = torch.softmax(log_weights.detach(), dim=0)
+    output.z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+    surrogate = (weights * log_weights).sum(0).mean()
+    return surrogate.detach() - surrogate - bound.detach()
 
 
 def _step(
