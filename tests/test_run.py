@@ -513,3 +513,39 @@ def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
     process.stderr.close()
     assert process.wait() == 0 and err == ""
     assert (tmp_path / "o/pipe/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--prior", "flow", "--objective", "iwae", "--num_samples_train", "3", "--ema", "0.9", "--block", "residual"],
+        ["--prior", "vamp", "--num_pseudo_inputs", "20", "--objective", "dreg", "--num_samples_train", "2"],
+        [
+            "--block",
+            "gated",
+            "--mean_bias",
+            "--augment",
+            "0.5",
+            "--arch",
+            "mlp",
+            "--ema",
+            "0.99",
+            "--binarize",
+            "dynamic",
+        ],
+    ],
+    ids=["flow", "vamp", "gated"],
+)
+def test_every_method_trains_draws_and_resumes_bit_for_bit(tmp_path, flags):
+    flags = [*flags, "--hidden_dims", "16", "16", "--sample_every", "1"]
+    assert run_main(tmp_path, "--run_name", "whole", "--num_epochs", "2", *flags) == 0
+    assert run_main(tmp_path, "--run_name", "parts", "--num_epochs", "1", *flags) == 0
+    assert main(["--resume", str(tmp_path / "outputs" / "parts"), "--num_epochs", "2"]) == 0
+    whole, parts = (load_state(tmp_path / "outputs" / name) for name in ("whole", "parts"))
+    for entry in ("model_state", "trained_state"):
+        assert whole[entry].keys() == parts[entry].keys()
+        assert all(torch.equal(value, parts[entry][name]) for name, value in whole[entry].items())
+    assert bool(whole["trained_state"]) == ("--ema" in flags)
+    model = load_model(tmp_path / "outputs" / "whole")
+    assert model.sample(3).shape == (3, 1, 28, 28)
+    assert torch.equal(model.state_dict()["decoder.head.bias"], whole["model_state"]["decoder.head.bias"])
