@@ -11,7 +11,6 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -230,13 +229,15 @@ def _apart(axes: Axes, places: Sequence[np.ndarray | None], distance: float = 0.
 
 
 @_styled
-def draw_manifold(path: Path, panels: Sequence[Tensor], *, headings: Sequence[str], title: str, subtitle: str) -> None:
+def draw_manifold(
+    path: Path, panels: Sequence[Tensor], *, latents: Tensor, headings: Sequence[str], title: str, subtitle: str
+) -> None:
     """What every place of a two-dimensional latent space decodes to, a panel for each class of a conditional model.
 
     Args:
         path: the PNG to write.
-        panels: each (n · n, C, H, W) in [0, 1], at the prior's quantiles (i + 1/2) / n; first row at the highest z2,
-            first column at the lowest z1.
+        panels: each (n · n, C, H, W) in [0, 1]; first row at the highest z2, first column at the lowest z1.
+        latents: (n, 2), the values of z1 and z2 that the columns and rows stand at, rising.
         headings: one a panel; empty for a single one.
         title: what is shown.
         subtitle: data, epoch and protocol.
@@ -253,9 +254,10 @@ def draw_manifold(path: Path, panels: Sequence[Tensor], *, headings: Sequence[st
         count = math.isqrt(len(panels[position]))
         sheet = tile(panels[position], count, gap=0)
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(0, count, 0, count), interpolation="nearest")
-        values = [f"{NormalDist().inv_cdf(tick):.2f}".replace("-", "−") for tick in ticks]
-        axes.set_xticks([tick * count for tick in ticks], values)
-        axes.set_yticks([tick * count for tick in ticks], values)
+        places = [tick * count for tick in ticks]
+        for set_ticks, values in zip((axes.set_xticks, axes.set_yticks), latents.cpu().T.numpy(), strict=True):
+            found = np.interp(places, np.arange(count) + 0.5, values)
+            set_ticks(places, [f"{value:.2f}".replace("-", "−") for value in found])
         axes.set(xlabel="z1", ylabel="z2")
         axes.spines[:].set_visible(False)
         if headings:

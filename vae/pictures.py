@@ -178,12 +178,14 @@ class Pictures:
         title = f"Posterior means of the {len(mu):,} test images"
         self._scatter("latent_scatter.png", mu.cpu().numpy(), test.labels, title, epoch, "z")
         count = MANIFOLD_PER_CLASS if self.classes else MANIFOLD
-        z1, z2 = model.prior.quantiles((torch.arange(count, device=mu.device) + 0.5) / count).unbind(1)
+        latents = model.prior.quantiles((torch.arange(count, device=mu.device) + 0.5) / count)  # (count, 2)
+        z1, z2 = latents.unbind(1)
         grid = torch.stack(torch.meshgrid(z1, z2.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2
         per_class = [torch.full((len(grid),), y, device=mu.device) for y in range(self.classes)]
         figures.draw_manifold(
             self.run_dir / "manifold.png",
             [model.decode(grid, y) for y in per_class] or [model.decode(grid)],
+            latents=latents,
             headings=self._class_headings,
             title="What the latent plane decodes to" + (", by class" if self.classes else ""),
             subtitle=self._subtitle(epoch, f"{count}×{count} quantiles of the prior"),
