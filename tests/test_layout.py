@@ -20,25 +20,12 @@ OWNERS = {
 ORDER = (
     *("errors", "files", "knobs", "config", "presets", "cli", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
-    *(
-        "model",
-        "augment",
-        "averaging",
-        "build",
-        "schedule",
-        "train",
-        "evaluate",
-        "figures",
-        "pictures",
-        "tracking",
-        "summary",
-        "run",
-        "launch",
-    ),
+    *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
+    *("figures", "pictures", "tracking", "summary", "run", "launch"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"schedule"}
-LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate"}
+LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate", "likelihood"}
 
 
 def imports(path):

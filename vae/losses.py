@@ -17,14 +17,16 @@ class _BernoulliRecon(torch.autograd.Function):
     """softplus(l) - x·l, summed over pixels, and its gradient sigmoid(l) - x.
 
     In place of `binary_cross_entropy_with_logits`, whose log1p takes a fifth of a training step on a CPU. softplus(l)
-    is max(l, 0) + log(1 + exp(-|l|)) here: in float32 a pixel's value is right to 1e-7.
+    is max(l, 0) - log sigmoid(|l|) here, and one logarithm serves up to 64 pixels: a product of 64 numbers in
+    [1/2, 1] is at least 2^-64, far from where float32 ends. An image's value is right to a ten-thousandth of a nat.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
-        terms = logits.abs().neg_().exp_().add_(1).log_()
-        return _per_image(terms.add_(logits.clamp(min=0)).addcmul_(logits, x, value=-1), x)
+        shared = math.gcd(x[0].numel(), 64)  # pixels to a logarithm
+        products = logits.flatten(1 - x.ndim).abs().sigmoid_().unflatten(-1, (shared, -1)).prod(-2)
+        return _per_image(logits.clamp(min=0).addcmul_(logits, x, value=-1), x) - products.log_().sum(-1)
 
     @staticmethod
     @once_differentiable
