@@ -11,7 +11,7 @@ MODULES = sorted((ROOT / "vae").glob("*.py"))
 OWNERS = {
     "argparse": {"cli"},
     "matplotlib": {"figures"},
-    "sklearn": {"data", "pictures"},
+    "sklearn": {"data", "latent_quality", "pictures"},
     "tensorboard": {"tracking"},
     "torchvision": {"sources"},
     "tqdm": {"console"},
@@ -21,11 +21,12 @@ ORDER = (
     *("errors", "files", "knobs", "config", "presets", "cli", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
     *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
-    *("figures", "pictures", "tracking", "summary", "run", "launch"),
+    *("latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures", "tracking", "summary"),
+    *("scorecard", "run", "launch"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"schedule"}
-LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate", "likelihood"}
+LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate", "likelihood", "latent_quality"}
 
 
 def imports(path):

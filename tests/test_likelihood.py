@@ -43,8 +43,8 @@ class LinearVAE(VAE):
         """log p(x) in closed form: N(b, W Wᵀ + I / 2)."""
         weight = self.weight.double()
         covariance = weight @ weight.T + 0.5 * torch.eye(PIXELS, dtype=torch.float64)
-        x = x.flatten(1).double()
-        return MultivariateNormal(torch.full_like(x, 0.5), covariance).log_prob(x)
+        mean = torch.full((PIXELS,), 0.5, dtype=torch.float64)
+        return MultivariateNormal(mean, covariance).log_prob(x.flatten(1).double())
 
 
 def split_of(count: int, shape: tuple[int, ...] = (1, 30, 30)) -> Split:

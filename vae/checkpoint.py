@@ -36,13 +36,18 @@ class CheckpointError(FileError):
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint atomically; `format` is added."""
+    write(path, {"format": FORMAT, **state})
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write what `read` reads, atomically."""
     buffer = io.BytesIO()  # so that a full disk is an OSError of ours, not one that torch wraps
-    torch.save({"format": FORMAT, **state}, buffer)
+    torch.save(state, buffer)
     write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+def read(path: Path) -> Any:
+    """What a file of tensors and plain Python holds, on the CPU; reading it runs no code.
 
     Raises:
         CheckpointError: one line that says why the file can't be used.
@@ -51,13 +56,22 @@ def load(path: Path) -> dict[str, Any]:
     try:
         if path.is_file() and not zipfile.is_zipfile(path):  # older pickles, and whatever else
             raise damaged
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
         raise damaged from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: one line that says why the file can't be used.
+    """
+    state = read(path)
     state = state if isinstance(state, dict) else {}
     state.setdefault("trained_state", {})  # files from before there were averaged weights
     missing = [key for key in ENTRIES if key not in state]

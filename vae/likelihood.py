@@ -79,6 +79,11 @@ def has_closed_form_kl(model: VAE) -> bool:
     return isinstance(model.prior, StandardNormal)
 
 
+def left_out(model: VAE) -> float:
+    """Nats per image that belong to -log p(x|z) and that `recon` leaves out: the constant of the squared error."""
+    return math.prod(model.image_shape) * 0.5 * math.log(math.pi) if model.recon_loss == "mse" else 0.0
+
+
 def _noise(seed: int, image_block: int, sample_block: int, latent_dim: int) -> Tensor:
     """A whole block's eps (BLOCK_SAMPLES, BLOCK_IMAGES, D) on the CPU: every device scores with the same."""
     generator = np.random.default_rng([seed, image_block, sample_block])

@@ -1,0 +1,88 @@
+import math
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from torch.distributions import Categorical as Weights
+from torch.distributions import Independent, MixtureSameFamily, Normal
+
+from vae import latent_quality
+from vae.latent_quality import aggregate_terms, knn_accuracy, probe_accuracy
+
+
+def standard_normal(z):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1)
+
+
+def draw(mu, logvar):
+    return mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+
+
+def test_images_told_apart_for_sure_give_the_logarithm_of_their_number():
+    mu = 100 * torch.arange(50.0).unsqueeze(1).expand(-1, 3)
+    logvar = torch.zeros_like(mu)
+    information, _ = aggregate_terms(mu, logvar, draw(mu, logvar), standard_normal)
+    torch.testing.assert_close(information, torch.full((50,), math.log(50), dtype=torch.float64))
+
+
+def test_a_posterior_that_is_the_prior_carries_nothing_and_leaves_no_divergence():
+    mu = torch.zeros(40, 3)
+    for term in aggregate_terms(mu, mu, torch.randn(40, 3), standard_normal):
+        torch.testing.assert_close(term, torch.zeros(40, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_the_information_of_gaussians_is_the_channel_s_capacity():
+    """x ~ N(0, 1) seen through noise of variance v: I = log(1 + 1 / v) / 2, and q(z) = N(0, 1 + v); 4,000 samples."""
+    variance, count = 0.25, 4000
+    mu = torch.randn(count, 1)
+    logvar = torch.full_like(mu, math.log(variance))
+    information, aggregate = aggregate_terms(mu, logvar, draw(mu, logvar), standard_normal)
+    assert information.mean().item() == pytest.approx(0.5 * math.log(1 + 1 / variance), abs=0.05)
+    spread = (1 + variance) ** 0.5
+    divergence = torch.distributions.kl_divergence(Normal(0.0, spread), Normal(0.0, 1.0)).item()
+    assert aggregate.mean().item() == pytest.approx(divergence, abs=0.06)
+
+
+@pytest.mark.parametrize("pairs", [10, 4_000_000])
+def test_the_aggregate_posterior_is_the_mixture_of_all_images_whatever_the_chunk(pairs, monkeypatch):
+    monkeypatch.setattr(latent_quality, "PAIRS_AT_ONCE", pairs)
+    mu, logvar = 3 * torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 4, dtype=torch.float64) - 2
+    z = draw(mu, logvar)
+    posterior = Independent(Normal(mu, (0.5 * logvar).exp()), 1)
+    log_q = MixtureSameFamily(Weights(torch.ones(30, dtype=torch.float64)), posterior).log_prob(z)
+    information, aggregate = aggregate_terms(mu, logvar, z, standard_normal)
+    torch.testing.assert_close(information, posterior.log_prob(z) - log_q)
+    torch.testing.assert_close(aggregate, log_q - standard_normal(z))
+
+
+@pytest.fixture
+def clouds():
+    """Three classes that overlap, far from the origin."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 3, (700,), generator=generator)
+    points = 50 + torch.randn(700, 4, generator=generator) * torch.tensor([1.0, 5.0, 0.2, 1.0]) + y.unsqueeze(1)
+    return points[:500], y[:500], points[500:], y[500:]
+
+
+@pytest.mark.parametrize("pairs", [1200, 4_000_000])
+def test_knn_is_scikit_learn_s(clouds, pairs, monkeypatch):
+    monkeypatch.setattr(latent_quality, "PAIRS_AT_ONCE", pairs)
+    train, train_y, test, test_y = clouds
+    for k in (1, 5):
+        expected = KNeighborsClassifier(k, algorithm="brute").fit(train.double(), train_y).score(test.double(), test_y)
+        assert knn_accuracy(*clouds, k=k) == pytest.approx(expected)
+
+
+def test_the_probe_is_scikit_learn_s_on_standardised_features(clouds):
+    train, train_y, test, test_y = clouds
+    scaler = StandardScaler().fit(train)
+    expected = LogisticRegression(max_iter=2000).fit(scaler.transform(train), train_y)
+    assert probe_accuracy(*clouds) == pytest.approx(expected.score(scaler.transform(test), test_y), abs=0.01)
+
+
+def test_a_latent_that_never_moves_does_not_harm_the_probe(clouds):
+    train, train_y, test, test_y = clouds
+    train[:, 3], test[:, 3] = 7, 7
+    assert probe_accuracy(train, train_y, test, test_y) > 0.5

@@ -1,0 +1,59 @@
+"""What `measure` found, for a screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vae.summary import Table
+
+TITLES = {"test": "test", "test_binarised": "binarised"}
+
+
+def measured_table(found: dict[str, Any]) -> Table:
+    """The figures of `measure`, each with its standard error over images, then what must be said beside them."""
+    rows: Table = [("protocol", f"{found['protocol']}; {found['evaluation']}")]
+    for name, title in TITLES.items():
+        if name in found:
+            rows += _likelihood_rows(found[name], title)
+    rows += _latent_rows(found["latents"]) + _sample_rows(found["samples"])
+    return rows + [("note", line) for line in found["caveats"]]
+
+
+def _likelihood_rows(figures: dict[str, Any], title: str) -> Table:
+    recon, kl, elbo = figures["recon"]["mean"], figures["kl"]["mean"], figures["elbo"]
+    loss = {"mean": -elbo["mean"], "se": elbo["se"]}
+    bits = f"{_pm(figures['bits_per_dim'], 4)} bits per dimension"
+    sizes = f"{figures['ess_median']:.1f}, below 5 for {figures['ess_below_least']:.0%} of the images"
+    return [
+        (f"{title} loss", f"{_pm(loss)} = {recon:.2f} recon + {kl:.2f} KL, minus the ELBO in nats per image"),
+        (f"{title} NLL", f"{_pm(figures['nll'])}, importance-weighted; {bits}"),
+        ("", f"median effective sample size {sizes}"),
+    ]
+
+
+def _latent_rows(found: dict[str, Any]) -> Table:
+    active = f"{found['active_units']} of {found['num_latents']} active"
+    information = (
+        f"I(x; z) {_pm(found['mutual_information'])} of at most {found['mutual_information_ceiling']:.2f} nats"
+    )
+    rows: Table = [("latents", f"{active}; {information}; KL(q(z) || p(z)) {_pm(found['aggregate_kl'])}")]
+    if "missing" in found:
+        return [*rows, ("classes", f"none: {found['missing']}")]
+    knn, probe = (_percent(found[name]) for name in ("knn_accuracy", "probe_accuracy"))
+    return [*rows, ("classes", f"from posterior means: kNN (k=5) {knn}, linear probe {probe}")]
+
+
+def _sample_rows(found: dict[str, Any]) -> Table:
+    if "missing" in found:
+        return [("samples", f"not judged: {found['missing']}")]
+    frechet = f"Fréchet {found['frechet']:.2f} (real test images {found['frechet_floor']:.2f})"
+    kernel = f"kernel {found['kernel']:.4f} (real {found['kernel_floor']:.4f})"
+    return [("samples", f"{frechet}, {kernel}: {found['compared']}, {found['num_samples']:,} of each")]
+
+
+def _pm(figure: dict[str, float], digits: int = 2) -> str:
+    return f"{figure['mean']:.{digits}f} ± {figure['se']:.{digits}f}"
+
+
+def _percent(figure: dict[str, float]) -> str:
+    return f"{100 * figure['mean']:.1f} ± {100 * figure['se']:.1f} %"
