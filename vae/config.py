@@ -117,6 +117,12 @@ class Config:
     side_by_side: bool = knob(
         False, "load the saved model again and draw originals left, reconstructions right", group="output"
     )
+    final_eval: bool = knob(
+        False, "end with importance-weighted likelihoods and the quality of latents and samples", group="output"
+    )
+    num_importance_samples: int = knob(
+        5000, "--final_eval: samples per test image", group="output", low=1, high=10_000_000
+    )
     quiet: bool = knob(False, "print nothing but warnings and errors", group="output")
 
     device: str = knob("auto", "auto (the best there is), cpu, mps, cuda or cuda:N", group="machine")

@@ -59,8 +59,8 @@ class Console:
         for name, value in rows:
             self.say(f"  {name:<{width}}  {value}")
 
-    def start_bar(self, total: int, done: int) -> None:
-        """Show the live bar over the whole run, in images."""
+    def start_bar(self, total: int, done: int = 0, *, unit: str = "images", title: str = "") -> None:
+        """Show the live bar over all that is to be done, in images or another unit."""
         hidden = self.quiet or not sys.stderr.isatty()
         layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}"
         self._bar = tqdm(
@@ -70,7 +70,8 @@ class Console:
             bar_format=layout,
             dynamic_ncols=True,
             leave=False,
-            unit=" images",
+            desc=title,
+            unit=f" {unit}",
             unit_scale=True,
         )
 

@@ -23,6 +23,7 @@ from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
 from vae.pictures import Pictures
 from vae.pixels import to_pixels
+from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
 from vae.tracking import Tracker, read_metrics
 from vae.train import DivergedError, train_epoch
@@ -248,10 +249,27 @@ class Run:
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
         self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
-        self.tracker.log_hparams(self.config.hparams(), closing)
         results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
         write_json(self.folders.results, results)
         title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"
         self.console.table(title, summary.closing_table(results, run_dir))
         if not results["test"]["active_units"] and self.epoch > self.config.kl_warmup_epochs:
             self.console.warn(*summary.COLLAPSED)
+        if self.config.final_eval:
+            found = self._final_eval(stopper)
+            write_json(self.folders.results, results | {"final_eval": found})
+            closing |= {f"final/{name}": found["test"][name]["mean"] for name in ("nll", "elbo")}
+        self.tracker.log_hparams(self.config.hparams(), closing)
+
+    def _final_eval(self, stopper: Stopper) -> dict[str, Any]:
+        """Everything that is measured of a finished model, shown as it is found."""
+        samples = self.config.num_importance_samples
+        return assess(
+            self.shown,
+            self.splits,
+            self.config,
+            protocol=self.protocol,
+            num_importance_samples=samples,
+            console=self.console,
+            check=stopper.check,
+        )

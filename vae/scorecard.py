@@ -1,12 +1,60 @@
-"""What `measure` found, for a screen."""
+"""Measures a model before the eyes of a person: a bar, then a table and the warnings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from vae.config import Config
+from vae.console import Console
+from vae.data import Splits
+from vae.measure import measure, num_decoded
+from vae.model import VAE
 from vae.summary import Table
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
+
+
+def assess(
+    model: VAE,
+    splits: Splits,
+    config: Config,
+    *,
+    protocol: str,
+    num_importance_samples: int,
+    console: Console,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """`measure` with a bar, its table and its warnings on the screen.
+
+    Args:
+        model: left in eval mode.
+        splits: what it was trained on, on its device.
+        config: of its training.
+        protocol: how pixels were made into targets and scored.
+        num_importance_samples: samples per test image.
+        console: the screen.
+        check: called between blocks of samples; what it raises ends the measuring.
+    """
+
+    def on_samples(count: int) -> None:
+        console.advance(count)
+        check()
+
+    chosen: dict[str, Any] = {"binarize": config.binarize, "num_importance_samples": num_importance_samples}
+    console.start_bar(num_decoded(model, splits, **chosen), unit="samples", title="evaluating")
+    cache_dir = Path(config.data_dir) / "classifiers"
+    try:
+        found = measure(
+            model, splits, protocol=protocol, cache_dir=cache_dir, say=console.say, on_samples=on_samples, **chosen
+        )
+    finally:
+        console.close_bar()
+    console.table(f"evaluated: {found['dataset']}, {found['images']:,} test images", measured_table(found))
+    if found["warnings"]:
+        console.warn(*found["warnings"])
+    return found
 
 
 def measured_table(found: dict[str, Any]) -> Table:
