@@ -93,6 +93,8 @@ class Tracker:
         with _told(self.log_path):
             for summary in hparams(plain, metrics):  # add_hparams would open a second run for them
                 self._writer._get_file_writer().add_summary(summary)
+            for tag in metrics.keys() - self.rows[-1].keys():  # the table reads its figures from scalars
+                self._writer.add_scalar(tag, metrics[tag], self.rows[-1]["epoch"])
             self._writer.flush()
 
     def close(self) -> None:
