@@ -13,11 +13,11 @@ import torch
 
 from vae import checkpoint, folders, machine, summary
 from vae.averaging import WeightAverage
-from vae.build import build_model, build_optimizer, load_model, start_from_images
+from vae.build import build_model, build_optimizer, build_splits, load_model, start_from_images
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
-from vae.data import Splits, load_splits
+from vae.data import Splits
 from vae.evaluate import evaluate
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
@@ -48,9 +48,7 @@ class Run:
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        pixels = config.protocol if self.splits.image_shape[0] == 1 else config.protocol.replace("grey", "colour")
-        given = "given the class" if config.conditional else ""
-        self.protocol = ", ".join(filter(None, [pixels, self.splits.note, given]))
+        self.protocol = summary.protocol(config, self.splits)
         self.epoch = 0
         torch.manual_seed(config.seed)
         classes = len(self.splits.class_names)
@@ -64,17 +62,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
-        splits = load_splits(
-            config.dataset,
-            Path(config.data_dir),
-            val_split=config.val_split,
-            seed=config.seed,
-            image_size=config.image_size,
-            binarize=config.binarize,
-            say=self.console.say,
-        )
-        if fallback:
-            splits = splits.standing_in(fallback)
+        splits = build_splits(config, Path(config.data_dir), fallback=fallback, say=self.console.say)
         if splits.fallback:
             self.console.warn(
                 "MNIST can't be had: this run trains on scikit-learn's 1,797 small digits instead.",
@@ -137,6 +125,11 @@ class Run:
             },
             "fallback": self.splits.fallback,
             "places": self.places,
+            "shown": {  # what pictures of the model say of its data, without the data
+                "title": self.splits.title,
+                "protocol": self.protocol,
+                "class_names": list(self.splits.class_names),
+            },
         }
 
     def go(self) -> int:
