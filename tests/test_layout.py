@@ -22,7 +22,8 @@ ORDER = (
     *("machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
     *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "figures", "pictures"),
-    *("tracking", "summary", "run", "launch", "trained", "scoreboard", "generate", "commands"),
+    *("animation", "tracking", "summary", "run", "launch", "trained", "scoreboard", "generate", "morph"),
+    *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"schedule", "options", "destination"}

@@ -117,6 +117,9 @@ class Config:
     side_by_side: bool = knob(
         False, "load the saved model again and draw originals left, reconstructions right", group="output"
     )
+    gif: bool = knob(
+        False, "animate the pictures of --sample_every and, with two latents, the scatter too", group="output"
+    )
     quiet: bool = knob(False, "print nothing but warnings and errors", group="output")
 
     device: str = knob("auto", "auto (the best there is), cpu, mps, cuda or cuda:N", group="machine")
@@ -148,6 +151,8 @@ class Config:
                 raise UsageError(
                     f"--{name} {getattr(self, name):g} is longer than the run: --num_epochs {self.num_epochs}"
                 )
+        if self.gif and not self.sample_every:
+            raise UsageError("--gif animates the pictures of --sample_every: that must not be 0")
         if self.overwrite and not self.run_name:
             raise UsageError("--overwrite replaces the run that --run_name names: give both")
         if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():

@@ -86,4 +86,118 @@ class Sample(Options):
             raise UsageError(f"--num_samples {self.num_samples}: a grid shows {MAX_GRID:,}; see --format")
 
 
-COMMANDS: dict[str, type[Options]] = {command.name: command for command in (Evaluate, Sample)}
+@dataclass(frozen=True)
+class Reconstruct(Options):
+    """Knobs of `reconstruct`."""
+
+    name = "reconstruct"
+    purpose = "encode and decode test images, or your own, with the ELBO of each"
+    examples = ("reconstruct --num_images 30", "reconstruct --images me.png you.jpg folder/")
+
+    images: tuple[str, ...] = knob(
+        (),
+        "your own: any size, colour and background; made grey, centred and scaled as the data set's are",
+        group="command",
+        items=str,
+        metavar="PATH",
+    )
+    num_images: int = knob(20, "how many, from the beginning of the test set", group="command", low=1, high=1000)
+    digit: tuple[int, ...] = knob(
+        (),
+        "class-conditional models: the class of your images, or of each (default: the likeliest)",
+        group="command",
+        items=int,
+        low=0,
+    )
+
+
+@dataclass(frozen=True)
+class Interpolate(Options):
+    """Knobs of `interpolate`."""
+
+    name = "interpolate"
+    purpose = "from one image to another, as a strip and an animated GIF"
+    examples = (
+        "interpolate --images 3 18",
+        "interpolate --digits 3 8 --path spherical --steps 16",
+        "interpolate --random --seed 5 --output morph.gif",
+    )
+
+    images: tuple[int, ...] = knob(
+        (), "two test images, by their place", group="command", items=int, count=2, low=0, metavar="N"
+    )
+    digits: tuple[int, ...] = knob(
+        (), "two classes, each by its most typical test image", group="command", items=int, count=2, low=0
+    )
+    random: bool = knob(False, "two draws from the prior", group="command")
+    digit: tuple[int, ...] = knob(
+        (), "class-conditional models: decode the path as this class", group="command", items=int, count=1, low=0
+    )
+    path: str = knob(
+        "linear", "a straight line, or around the origin", group="command", choices=("linear", "spherical")
+    )
+    steps: int = knob(12, "images in the strip, its ends included", group="command", low=2, high=60)
+    seed: int = knob(0, "of the two draws", group="command", low=0, high=SEED_MAX)
+
+    def _check_combinations(self) -> None:
+        if bool(self.images) + bool(self.digits) + self.random > 1:
+            raise UsageError("--images, --digits and --random name different ends: give one of them")
+
+
+@dataclass(frozen=True)
+class Traverse(Options):
+    """Knobs of `traverse`."""
+
+    name = "traverse"
+    purpose = "sweep every latent over the prior's quantiles, the most active first"
+    examples = ("traverse --top 10", "traverse --image 7 --steps 15")
+
+    top: int = knob(20, "how many latents, the most active first", group="command", low=1, high=200)
+    steps: int = knob(11, "quantiles, from 1 % to 99 %", group="command", low=2, high=50)
+    image: tuple[int, ...] = knob(
+        (),
+        "hold the other latents at this test image's (default: the prior's median)",
+        group="command",
+        items=int,
+        count=1,
+        low=0,
+    )
+    digit: tuple[int, ...] = knob((), "class-conditional models: the class", group="command", items=int, count=1, low=0)
+
+
+@dataclass(frozen=True)
+class Embed(Options):
+    """Knobs of `embed`."""
+
+    name = "embed"
+    purpose = "latent means, log variances and labels of a split as NumPy and CSV, and a map of them"
+    examples = ("embed --split train --picture none", "embed --picture pca --size 10000")
+
+    split: str = knob("test", "which images", group="command", choices=("train", "val", "test"))
+    picture: str = knob("tsne", "how the map is made", group="command", choices=("tsne", "pca", "none"))
+    size: int = knob(2000, "images in the map, drawn at random", group="command", low=10, high=1_000_000)
+    seed: int = knob(0, "of that choice and of t-SNE", group="command", low=0, high=SEED_MAX)
+
+
+@dataclass(frozen=True)
+class Export(Options):
+    """Knobs of `export`."""
+
+    name = "export"
+    purpose = "encoder and decoder as torch.export programs, which run without this code"
+    examples = ("export", "export --output programs")
+
+
+@dataclass(frozen=True)
+class Gif(Options):
+    """Knobs of `gif`."""
+
+    name = "gif"
+    purpose = "animate the pictures that a run has left after its epochs"
+    examples = ("gif", "gif --milliseconds 100 --output films")
+
+    milliseconds: int = knob(250, "how long each epoch is shown", group="command", low=20, high=10_000)
+
+
+ALL: tuple[type[Options], ...] = (Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif)
+COMMANDS = {command.name: command for command in ALL}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vae import checkpoint, folders, machine, summary
+from vae.animation import KINDS, animate_run
 from vae.averaging import WeightAverage
 from vae.build import build_model, build_optimizer, build_splits, load_model, start_from_images
 from vae.checkpoint import CheckpointError
@@ -149,6 +150,7 @@ class Run:
             conditional=self.config.conditional,
             seed=self.config.seed,
             protocol=self.protocol,
+            each_scatter=self.config.gif,
         )
         with Stopper() as stopper:
             try:
@@ -234,6 +236,9 @@ class Run:
         rows, run_dir = self.tracker.rows, self.folders.run_dir
         pictures.draw_closing(self.shown, rows)
         stopper.check()
+        if self.config.gif:
+            animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
+            stopper.check()
         if self.config.side_by_side:
             pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
         mu, chosen = pictures.draw_tsne(self.shown, self.epoch, count=self.config.tsne_samples)
