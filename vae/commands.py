@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +16,9 @@ from vae.errors import UsageError
 from vae.evaluate import ACTIVE, posterior
 from vae.export import export
 from vae.files import write_json
-from vae.own_images import SHOWN, OwnImage
+from vae.own_images import OwnImage
 from vae.pictures import MAX_COLUMNS, MAX_NAME
-from vae.pixels import enlarge, to_pixels
+from vae.pixels import to_pixels
 from vae.reconstruct import Reconstructed
 from vae.session import Session
 from vae.sources import DataError
@@ -30,7 +29,6 @@ SMOOTH = 4  # frames of an animation for each step of the strip
 FRAME, PAUSE = 60, 700  # milliseconds: a frame on the way, and at each end
 WORDS = {"train": "training", "val": "validation", "test": "test"}
 STRIP = 16  # images in a row of an interpolation
-COLUMNS, MAX_SHOWN, SHORT = 10, 100, 10  # images in a row and in all of a picture of reconstructions; letters of a name
 
 
 def execute(chosen: options.Options) -> int:
@@ -40,6 +38,7 @@ def execute(chosen: options.Options) -> int:
 
 
 def _evaluate(session: Session, chosen: options.Evaluate) -> None:
+    session.trained.split("test")  # data that can't be had is told of before a folder is made
     (path,) = session.paths("evaluation.json")
     found = scoreboard.score(session.trained)
     write_json(path, found)
@@ -100,7 +99,7 @@ def _reconstruct(session: Session, chosen: options.Reconstruct) -> None:
     worse = _worse(session, result) if own else None
     inverted = [one.inverted for one in own]
     write_json(figures_path, reconstruct.describe(trained, result, inverted=inverted, worse=worse))
-    _draw_reconstructions(trained, result, own, picture)
+    reconstruct.draw(trained, result, own, picture)
     if any(inverted):
         lit = ", ".join(one.path.name for one in own if one.inverted)
         session.console.say(f"inverted, since the background is light: {lit}")
@@ -118,31 +117,6 @@ def _worse(session: Session, result: Reconstructed) -> Tensor | None:
     except DataError as error:
         session.console.say(f"not held against test images: {error}")
         return None
-
-
-def _draw_reconstructions(trained: Trained, result: Reconstructed, own: list[OwnImage], path: Path) -> None:
-    versions = {"original": result.x[:MAX_SHOWN], "reconstruction": result.means[:MAX_SHOWN]}
-    if own:  # the files stand above at their own resolution, and the others at as many pixels
-        enlarged = {name: enlarge(images, SHOWN) for name, images in versions.items()}
-        versions = {"your image": torch.stack([one.original for one in own[:MAX_SHOWN]]), **enlarged}
-        versions = {name.replace("original", "as trained on"): images for name, images in versions.items()}
-    bounds = [f"{bound:.1f}".replace("-", "−") for bound in result.elbo[:MAX_SHOWN].tolist()]
-    headings = [
-        f"{_short(name, bool(own))}\n{bound}".strip() for name, bound in zip(result.names, bounds, strict=False)
-    ]
-    figures.draw_comparison(
-        path,
-        versions,
-        columns=min(COLUMNS, len(result.names)),
-        headings=headings,
-        title="Your images and their reconstructions" if own else "Test images and their reconstructions",
-        subtitle=trained.subtitle(f"above each, {reconstruct.METHOD}"),
-    )
-
-
-def _short(name: str, file: bool) -> str:
-    name = Path(name).stem if file else name
-    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
 
 
 def _interpolate(session: Session, chosen: options.Interpolate) -> None:

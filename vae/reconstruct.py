@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae import figures
 from vae.errors import UsageError
 from vae.evaluate import EVAL_SEED, score_images
 from vae.generate import classes_in_turn
-from vae.own_images import OwnImage, find, prepare
-from vae.pixels import to_pixels
+from vae.own_images import SHOWN, OwnImage, find, prepare
+from vae.pixels import enlarge, to_pixels
 from vae.summary import Table
 from vae.trained import Trained
 
@@ -27,6 +28,7 @@ REFERENCE = 1000  # test images that the ELBO is held against, by one draw each
 
 METHOD = f"ELBO in nats, the mean of {ELBO_SAMPLES} posterior samples"
 MAX_LISTED = 40  # images on the screen
+COLUMNS, MAX_SHOWN, SHORT = 10, 100, 10  # images in a row and in all of the picture; letters of a name
 
 
 class Reconstructed(NamedTuple):
@@ -145,3 +147,29 @@ def table(trained: Trained, result: Reconstructed, worse: Tensor | None) -> Tabl
         rows.append((name or str(index), line))
     more = len(result.names) - len(rows)
     return [*rows, ("…", f"and {more:,} more in the JSON file")] if more else rows
+
+
+def draw(trained: Trained, result: Reconstructed, own: Sequence[OwnImage], path: Path) -> None:
+    """The first images over their reconstructions, people's own files above both, each with its ELBO."""
+    versions = {"original": result.x[:MAX_SHOWN], "reconstruction": result.means[:MAX_SHOWN]}
+    if own:  # the files stand above at their own resolution, and the others at as many pixels
+        enlarged = {name: enlarge(images, SHOWN) for name, images in versions.items()}
+        versions = {"your image": torch.stack([one.original for one in own[:MAX_SHOWN]]), **enlarged}
+        versions = {name.replace("original", "as trained on"): images for name, images in versions.items()}
+    bounds = [f"{bound:.1f}".replace("-", "−") for bound in result.elbo[:MAX_SHOWN].tolist()]
+    headings = [
+        f"{_short(name, bool(own))}\n{bound}".strip() for name, bound in zip(result.names, bounds, strict=False)
+    ]
+    figures.draw_comparison(
+        path,
+        versions,
+        columns=min(COLUMNS, len(result.names)),
+        headings=headings,
+        title="Your images and their reconstructions" if own else "Test images and their reconstructions",
+        subtitle=trained.subtitle(f"above each, {METHOD}"),
+    )
+
+
+def _short(name: str, file: bool) -> str:
+    name = Path(name).stem if file else name
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
