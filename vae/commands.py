@@ -74,11 +74,12 @@ def _sample(session: Session, chosen: options.Sample) -> None:
 
 
 def _columns(trained: Trained, labels: Tensor | None, count: int) -> tuple[int, list[str]]:
-    """Columns of a grid and the names of its classes: a class a column, or as many columns as rows."""
+    """Columns of a grid and the names of its classes: as many as rows, or each class in as many as makes that so."""
     classes = [] if labels is None else list(dict.fromkeys(labels.tolist()))
     names = [trained.class_names[index][:MAX_NAME] for index in classes]
     if 1 < len(classes) <= MAX_COLUMNS:
-        return len(classes), names
+        times = max(1, round(math.sqrt(count) / len(classes)))
+        return times * len(classes), times * names
     return math.ceil(math.sqrt(count)), names if len(classes) == 1 else []
 
 
