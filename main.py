@@ -1,24 +1,26 @@
-"""Train a variational autoencoder on MNIST: `python main.py --num_epochs 60`."""
+"""Train a variational autoencoder on MNIST, `python main.py --num_epochs 60`, and use it: `python main.py sample`."""
 
 import sys
 
-from vae.cli import parse_args
+from vae.cli import parse_args, parse_command
 from vae.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, hand over, and tell a person's mistake in one line. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        given = parse_args(sys.argv[1:] if argv is None else argv)
-        from vae.launch import resume, train  # here, not above: --help and wrong flags need no torch
+        if chosen := parse_command(argv):
+            from vae.commands import execute  # here, not above: --help and wrong flags need no torch
+
+            return execute(chosen)
+        given = parse_args(argv)
+        from vae.launch import resume, train
 
         return resume(given) if "resume" in given else train(given)
-    except UserError as error:
+    except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:  # a path, a permission, a disk: the message names it
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from main import main
-from vae.cli import parse_args
+from vae.cli import parse_args, parse_command
 from vae.config import Config
 from vae.errors import UsageError
+from vae.options import COMMANDS
 
 BAD = [
     (["--num_epochs", "0"], "--num_epochs 0: must be at least 1"),
@@ -25,7 +26,22 @@ BAD = [
     (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
     (["--num_epoch", "3"], "unknown flag --num_epoch (did you mean --num_epochs?)"),
-    (["train"], "unexpected argument 'train'"),
+    (["trian"], "unknown command 'trian' (did you mean train?)"),
+    (["smaple", "--digit", "3"], "unknown command 'smaple' (did you mean sample?)"),
+    (["--quiet", "sample"], "unexpected argument 'sample' (a command comes first)"),
+    (["sample", "--num_sample", "3"], "unknown flag --num_sample (did you mean --num_samples?)"),
+    (["sample", "3"], "unexpected argument '3' (see python main.py sample --help)"),
+    (["sample", "--temperature", "-1"], "--temperature -1.0: must be at least 0"),
+    (["sample", "--digit"], "expected at least one argument (see python main.py sample --help)"),
+    (["sample", "--num_samples", "5000"], "a grid shows 2,500"),
+    (["sample", "--run", "a", "--checkpoint", "b"], "--run and --checkpoint name two models"),
+    (["interpolate", "--images", "3"], "expected 2 arguments"),
+    (["interpolate", "--random", "--digits", "3", "8"], "give one of them"),
+    (["traverse", "--top", "0"], "--top 0: must be at least 1"),
+    (["embed", "--split", "all"], "choose from train, val, test"),
+    (["gif", "--milliseconds", "1"], "--milliseconds 1"),
+    (["--gif", "--sample_every", "0"], "--gif animates the pictures of --sample_every"),
+    (["evaluate", "--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--run_name", "../x"], "--run_name '../x'"),
     (["--run_name", "/tmp/x"], "--run_name '/tmp/x'"),
     (["--run_name", ".."], "--run_name '..'"),
@@ -65,6 +81,7 @@ def test_a_mistake_gets_one_line_and_exit_code_2(argv, message, capsys, tmp_path
 def test_only_what_was_given_is_returned():
     assert parse_args([]) == {}
     assert parse_args(["--lr", "0.5", "--hidden_dims", "3", "4"]) == {"lr": 0.5, "hidden_dims": (3, 4)}
+    assert parse_args(["train", "--lr", "0.5"]) == {"lr": 0.5}
 
 
 def test_hyphens_are_accepted_for_underscores():
@@ -94,6 +111,25 @@ def test_a_value_of_the_wrong_type_is_refused_from_python_too():
         Config(latent_dim=(2,))
 
 
+def test_a_line_without_a_command_trains():
+    for argv in ([], ["--num_epochs", "60"], ["train", "--num_epochs", "60"]):
+        assert parse_command(argv) is None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_s_help_names_its_knobs_and_examples_without_torch(name):
+    run = f"try: main([{name!r}, '--help'])\nfinally: assert 'torch' not in sys.modules"
+    code = f"import sys; from main import main\n{run}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for field in dataclasses.fields(COMMANDS[name]):
+        assert f"--{field.name}" in done.stdout
+    assert f"python main.py {name}" in done.stdout and max(map(len, done.stdout.splitlines())) <= 120
+    assert COMMANDS[name].examples
+    for example in COMMANDS[name].examples:
+        assert parse_command(example.split()), example
+
+
 def test_help_names_every_knob_and_its_default_without_torch():
     started = time.perf_counter()
     code = "import sys; from main import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
@@ -103,4 +139,5 @@ def test_help_names_every_knob_and_its_default_without_torch():
     for field in dataclasses.fields(Config):
         assert f"--{field.name}" in done.stdout
     assert "(default: 0.001)" in done.stdout and "--resume" in done.stdout
+    assert all(f"  {name}" in done.stdout for name in COMMANDS)
     assert max(map(len, done.stdout.splitlines())) <= 120

@@ -386,10 +386,11 @@ def test_titles_tell_data_epoch_and_protocol_and_the_stand_in(tmp_path, monkeypa
 
 
 def test_originals_stand_over_reconstructions_and_the_plane_is_the_right_way_up(tmp_path, monkeypatch):
-    shown, planes = spy_on(monkeypatch, "draw_reconstructions"), spy_on(monkeypatch, "draw_manifold")
+    shown, planes = spy_on(monkeypatch, "draw_comparison"), spy_on(monkeypatch, "draw_manifold")
     assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", "p") == 0
     model = load_model(tmp_path / "outputs/p")
-    (_, originals, reconstructions), kwargs = shown[-1]
+    (_, versions), kwargs = shown[-1]
+    originals, reconstructions = versions.values()
     torch.testing.assert_close(reconstructions, model.reconstruct(originals), atol=1e-5, rtol=1e-4)
     assert len(originals) == 30 and kwargs["columns"] == 10
     ((_, (plane,)), _) = planes[0]

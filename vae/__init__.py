@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae.build import load_model
     from vae.model import VAE, VAEOutput, interpolate, reparameterize
+    from vae.trained import Trained, open_run
 
 _HOMES = {
+    "Trained": "vae.trained",
     "VAE": "vae.model",
     "VAEOutput": "vae.model",
     "interpolate": "vae.model",
     "load_model": "vae.build",
+    "open_run": "vae.trained",
     "reparameterize": "vae.model",
 }
-__all__ = ["VAE", "VAEOutput", "interpolate", "load_model", "reparameterize"]
+__all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run", "reparameterize"]
 
 
 def __getattr__(name: str) -> Any:

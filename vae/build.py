@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from vae import checkpoint
 from vae.checkpoint import CheckpointError
 from vae.config import Config
+from vae.data import Splits, load_splits
 from vae.errors import UsageError
 from vae.model import VAE
 from vae.networks import MLPDecoder
@@ -18,6 +20,29 @@ from vae.pixels import to_pixels
 from vae.priors import VampPrior
 
 MEAN_EPS = 0.001  # of a mean image's pixels from 0 and 1: those that are always black keep a finite logit
+
+
+def build_splits(
+    config: Config, data_dir: Path, *, fallback: str = "", say: Callable[[str], None] = lambda line: None
+) -> Splits:
+    """The data that a Config means, split, on the CPU.
+
+    Args:
+        config: what data, how it is split and made binary.
+        data_dir: where files are looked for and kept; with the data set `folder`, the images.
+        fallback: why the digits stand in for MNIST, where a run that is opened again began so.
+        say: told in a line before anything is downloaded.
+    """
+    splits = load_splits(
+        config.dataset,
+        data_dir,
+        val_split=config.val_split,
+        seed=config.seed,
+        image_size=config.image_size,
+        binarize=config.binarize,
+        say=say,
+    )
+    return splits.standing_in(fallback) if fallback else splits
 
 
 def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classes: int) -> VAE:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae.errors import UsageError
-from vae.knobs import check, knob
+from vae.knobs import check_all, check_device, knob
 
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", "folder")
 SEED_MAX = 2**63 - 1
@@ -117,6 +117,9 @@ class Config:
     side_by_side: bool = knob(
         False, "load the saved model again and draw originals left, reconstructions right", group="output"
     )
+    gif: bool = knob(
+        False, "animate the pictures of --sample_every and, with two latents, the scatter too", group="output"
+    )
     final_eval: bool = knob(
         False, "end with importance-weighted likelihoods and the quality of latents and samples", group="output"
     )
@@ -135,13 +138,8 @@ class Config:
     threads: int = knob(0, "CPU threads, 0 for as many as PyTorch likes", group="machine", low=0, high=1024)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):  # JSON knows no tuples
-                object.__setattr__(self, field.name, value := tuple(value))
-            check(field, value)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device):
-            raise UsageError(f"--device {self.device!r}: expected auto, cpu, mps, cuda or cuda:N")
+        check_all(self)
+        check_device(self.device)
         if self.run_name:
             _check_run_name(self.run_name)
         self._check_combinations()
@@ -159,6 +157,8 @@ class Config:
                 raise UsageError(
                     f"--{name} {getattr(self, name):g} is longer than the run: --num_epochs {self.num_epochs}"
                 )
+        if self.gif and not self.sample_every:
+            raise UsageError("--gif animates the pictures of --sample_every: that must not be 0")
         if self.overwrite and not self.run_name:
             raise UsageError("--overwrite replaces the run that --run_name names: give both")
         if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():

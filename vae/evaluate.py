@@ -61,6 +61,35 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED) -> Scores:
 
 
 @torch.no_grad()
+def score_images(
+    model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int = 1, seed: int = EVAL_SEED
+) -> tuple[Tensor, Tensor]:
+    """Each image's terms of the ELBO, minus which is their sum: recon (N,) and kl (N,), nats, float64 on the CPU.
+
+    Args:
+        model: left in eval mode.
+        x: (N, C, H, W) in [0, 1], on the model's device.
+        y: labels (N,) for a conditional model.
+        samples: draws from q(z|x) that recon, and the kl of a learned prior, are the mean over.
+        seed: of the draws.
+    """
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    recons, kls = [], []
+    for index in torch.arange(len(x)).split(CHUNK):
+        part, labels = x[index], None if y is None else y[index]
+        recon, kl = torch.zeros(2, len(part), dtype=torch.float64)
+        for _ in range(samples):
+            eps = torch.randn(len(part), model.latent_dim, generator=generator).to(part.device)
+            output = model(part, labels, eps)
+            recon += RECON_LOSSES[model.recon_loss](output.logits, part).cpu().double() / samples
+            kl += model.kl(output).cpu().double() / samples
+        recons.append(recon)
+        kls.append(kl)
+    return torch.cat(recons), torch.cat(kls)
+
+
+@torch.no_grad()
 def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
     """mu and logvar of q(z|x) for every image of a split, (N, D) each, float32."""
     model.eval()

@@ -9,13 +9,15 @@ import functools
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
@@ -45,13 +47,14 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def _styled(draw: Callable[P, None]) -> Callable[P, None]:
+def _styled(draw: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context(STYLE):
-            draw(*args, **kwargs)
+            return draw(*args, **kwargs)
 
     return drawn
 
@@ -105,16 +108,42 @@ def draw_grid(
     title: str,
     subtitle: str,
     headings: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
     gap: int = 2,
 ) -> None:
-    """Images (N, C, H, W) in [0, 1] row by row, with a heading over each column where headings are given."""
+    """Images (N, C, H, W) in [0, 1] row by row, with what is given over each column and left of each row."""
     sheet = tile(images, columns, gap=gap)
     width = max(3.6, min(8.0, 0.65 * columns * images.shape[-1] / images.shape[-2]))
-    figure = _new(width, width * sheet.shape[0] / sheet.shape[1], title, subtitle)
+    margin = 0.085 * max(map(len, row_labels), default=0)  # inches
+    above = 0.25 if headings else 0.0
+    figure = _new(width + margin, width * sheet.shape[0] / sheet.shape[1] + above, title, subtitle)
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _only_headings(axes, sheet, headings)
+    height = sheet.shape[0] / max(len(row_labels), 1)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(row_labels))], row_labels)
     _save(figure, path)
+
+
+@_styled
+def render_frames(
+    images: Tensor, *, captions: Sequence[str], title: str, subtitle: str, width: float = 3.6
+) -> list[np.ndarray]:
+    """An animation's frames, (height, width, 3) uint8: each an image of `images` (N, C, H, W) under its caption."""
+    arrays = _to_array(images)
+    figure = _new(width, width * images.shape[-2] / images.shape[-1] + 0.25, title, subtitle)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    shown = axes.imshow(arrays[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _only_headings(axes, arrays[0], [captions[0]])
+    frames = []
+    for array, caption in zip(arrays, captions, strict=True):
+        shown.set_data(array)
+        axes.set_xticklabels([caption])
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        figure.set_layout_engine("none")  # the first frame has settled it
+    return frames
 
 
 def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> None:
@@ -129,37 +158,46 @@ def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> No
 
 
 @_styled
-def draw_reconstructions(
+def draw_comparison(
     path: Path,
-    originals: Tensor,
-    reconstructions: Tensor,
+    versions: Mapping[str, Tensor],
     *,
     columns: int,
-    class_names: Sequence[str],
+    headings: Sequence[str],
     title: str,
     subtitle: str,
 ) -> None:
-    """Originals over their reconstructions, a column a class.
+    """Versions of the same images under each other, such as originals over their reconstructions.
 
     Args:
         path: the PNG to write.
-        originals: (rows · columns, C, H, W) in [0, 1], row by row, each row one image of every class.
-        reconstructions: the same shape and order.
+        versions: by name, each (N, C, H, W) in [0, 1] and in the same order; C may differ, H and W may not.
         columns: images in a row.
-        class_names: one a column, or none.
+        headings: one over each image, or over each of the first row only, or none.
         title: what is shown.
         subtitle: data, epoch and protocol.
     """
-    rows = len(originals) // columns
-    figure = _new(max(4.0, 0.8 * columns), 1.62 * rows, title, subtitle)
+    colour = max(images.shape[1] for images in versions.values())
+    same = [images.cpu().expand(-1, colour, -1, -1) for images in versions.values()]
+    rows = math.ceil(len(same[0]) / columns)
+    lines = max((heading.count("\n") + 1 for heading in headings), default=1)
+    margin = 0.085 * max(map(len, versions))  # inches
+    figure = _new(max(4.0, 0.8 * columns + margin), rows * (0.81 * len(same) + 0.15 * (lines - 1)), title, subtitle)
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
         here = slice(row * columns, (row + 1) * columns)
-        sheet = np.concatenate([tile(originals[here], columns), tile(reconstructions[here], columns)])
+        gap = max(2, same[0].shape[-1] // 14)
+        sheet = np.concatenate([tile(_filled(images[here], columns), columns, gap=gap) for images in same])
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        _only_headings(axes, sheet, class_names if row == 0 else [])
-        height = sheet.shape[0] / 2
-        axes.set_yticks([height * 0.5, height * 1.5], ["original", "reconstruction"])
+        above = list(headings[here])
+        _only_headings(axes, sheet, above + [""] * (columns - len(above)) if above else [])
+        height = sheet.shape[0] / len(same)
+        axes.set_yticks([height * (place + 0.5) for place in range(len(same))], list(versions))
     _save(figure, path)
+
+
+def _filled(images: Tensor, count: int) -> Tensor:
+    """With white images after the last, `count` in all."""
+    return torch.cat([images, torch.ones(count - len(images), *images.shape[1:])])
 
 
 @_styled
@@ -172,8 +210,12 @@ def draw_scatter(
     title: str,
     subtitle: str,
     axis_labels: tuple[str, str],
+    limit: float | None = None,
 ) -> None:
-    """Points (N, 2) coloured by class, with a legend and each class's name at its median; grey where unlabelled."""
+    """Points (N, 2) coloured by class, with a legend and each class's name at its median; grey where unlabelled.
+
+    Both axes go from -limit to limit where there is one, so that the frames of an animation agree.
+    """
     figure = _new(7.2, 6.2, title, subtitle)
     axes = figure.add_subplot()
     size = float(np.clip(2e4 / max(len(points), 1), 3.0, 14.0))
@@ -181,6 +223,8 @@ def draw_scatter(
     colors = np.array(COLORS)[labels % len(COLORS)] if class_names else np.full(len(points), COLORS[0])
     axes.scatter(points[order, 0], points[order, 1], c=colors[order], s=size, alpha=0.65, linewidths=0, rasterized=True)
     axes.autoscale_view()
+    if limit:
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
     medians = [
         np.median(points[labels == index], axis=0) if (labels == index).any() else None
         for index in range(len(class_names))

@@ -41,13 +41,13 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
     ready = all(part.is_dir() for part in parts)
     if not ready and any(part.is_dir() for part in (*parts, root / "val")):
         raise DataError(f"{root} has one of train/, val/ and test/ but not both train/ and test/: add what is missing")
-    listed = [_list_images(part) for part in (parts if ready else [root])]
+    listed = [list_images(part) for part in (parts if ready else [root])]
     class_names = tuple(sorted({name for files in listed for _, name in files} - {""}))
     mixed = next((path for files in listed for path, name in files if class_names and not name), None)
     if mixed:
         raise DataError(f"{mixed} lies beside the class folders: move it into one, or elsewhere")
     channels = _common_channels([path for files in listed for path, _ in files])
-    loaded = [_load(files, class_names, size=size, channels=channels) for files in listed]
+    loaded = [load_images(files, class_names, size=size, channels=channels) for files in listed]
     if ready:
         train, test = loaded
     else:
@@ -57,7 +57,7 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
     return train, test, class_names
 
 
-def _list_images(root: Path) -> list[tuple[Path, str]]:
+def list_images(root: Path) -> list[tuple[Path, str]]:
     """Each image with its class: the name of the first folder below `root`, empty for an image right in it."""
     found, seen = [], set()
     for folder, inner_folders, files in os.walk(root, followlinks=True):
@@ -76,7 +76,7 @@ def _list_images(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """An image whose header has been found sound."""
     try:
         with warnings.catch_warnings():
@@ -107,25 +107,35 @@ def _fault(picture: Image.Image) -> str:
 def _common_channels(paths: list[Path]) -> int:
     """1 if every image is greyscale, 3 if one is not."""
     for path in paths:
-        with _open(path) as picture:
+        with open_image(path) as picture:
             if picture.mode in COLOUR_MODES:
                 return 3
     return 1
 
 
-def _load(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
+def read_upright(path: Path) -> Image.Image:
+    """A picture as it was held, in memory; 16-bit grey becomes 8-bit.
+
+    Raises:
+        DataError: one line that names the file and why it can't be used.
+    """
+    with open_image(path) as picture:
+        try:
+            if picture.mode == "I;16":
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            return ImageOps.exif_transpose(picture)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def load_images(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
+    """Each file of `list_images` cropped to a square about its centre and resized, with its class."""
     images = np.empty((len(files), size, size, channels), dtype=np.uint8)
     for row, (path, _) in enumerate(files):
-        with _open(path) as picture:
-            try:
-                if picture.mode == "I;16":
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                picture = ImageOps.exif_transpose(picture)  # photos lie as they were held
-                if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
-                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-                square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))
-            except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        picture = read_upright(path)
+        if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))
         images[row] = np.asarray(square).reshape(size, size, channels)
     labels = torch.tensor([class_names.index(name) if name else 0 for _, name in files])
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from vae.errors import UsageError
@@ -20,17 +21,38 @@ def knob(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     metavar: str | None = None,
+    items: type | None = None,
+    count: int | None = None,
 ) -> Any:
-    """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not)."""
+    """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not).
+
+    A tuple takes several values: where its default is empty, `items` is their type; `count` is how many there must be.
+    """
     bounds = {"low": low, "high": high, "above": above, "below": below}
     metadata = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | {"items": items, "count": count})
 
 
 def item_type(field: dataclasses.Field[Any]) -> type:
     """The type of one value of a knob: int for `hidden_dims`."""
     default = field.default
-    return type(default[0] if isinstance(default, tuple) else default)
+    kind: type = field.metadata["items"] or type(default[0] if isinstance(default, tuple) else default)
+    return kind
+
+
+def check_all(config: Any) -> None:
+    """Hold every value of a dataclass of knobs against its field; lists become tuples."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, list):  # JSON knows no tuples
+            object.__setattr__(config, field.name, value := tuple(value))
+        check(field, value)
+
+
+def check_device(name: str) -> None:
+    """Refuse what can't be a device anywhere; whether this machine has it is asked later."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
+        raise UsageError(f"--device {name!r}: expected auto, cpu, mps, cuda or cuda:N")
 
 
 def check(field: dataclasses.Field[Any], value: Any) -> None:
@@ -40,8 +62,11 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
     if isinstance(value, tuple) != several:
         raise UsageError(f"{flag} {value!r}: expected {'a list of values' if several else 'one value'}")
     items = value if isinstance(value, tuple) else (value,)
-    if not items:
+    if not items and field.default != ():
         raise UsageError(f"{flag}: expected at least one value")
+    count = field.metadata["count"]
+    if items and count and len(items) != count:
+        raise UsageError(f"{flag} {' '.join(map(str, items))}: expected {count} values")
     for item in items:
         numeric = kind is float and type(item) is int
         if type(item) is not kind and not numeric:

@@ -15,8 +15,8 @@ from vae.folders import Folders, seen_from
 from vae.run import Run
 
 # What may differ between a run and its continuation; everything else defines the run.
-RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples", "quiet"}
-RESUMABLE |= {"final_eval", "num_importance_samples"}
+RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples"}
+RESUMABLE |= {"gif", "quiet", "final_eval", "num_importance_samples"}
 
 
 def train(given: dict[str, Any]) -> int:

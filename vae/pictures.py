@@ -21,6 +21,7 @@ PER_CLASS = 3  # originals of each class in reconstructions.png
 UNLABELLED_COLUMNS = 10
 MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
+FRAME = 5  # of an animated scatter, from -FRAME to FRAME: a standard normal prior's draws and room around them
 MAX_COLUMNS, MAX_NAME = 20, 12  # classes that get a column; letters of a heading
 
 
@@ -64,9 +65,20 @@ class Pictures:
         conditional: whether the model takes labels.
         seed: of the samples and of t-SNE.
         protocol: how pixels are modelled, for the subtitles.
+        each_scatter: whether each epoch's pictures have the scatter of two latents among them.
     """
 
-    def __init__(self, run_dir: Path, splits: Splits, *, conditional: bool, seed: int, protocol: str) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        splits: Splits,
+        *,
+        conditional: bool,
+        seed: int,
+        protocol: str,
+        each_scatter: bool = False,
+    ) -> None:
+        self._each_scatter = each_scatter
         self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
         names, test = splits.class_names, splits.test
         device = test.images.device
@@ -94,12 +106,24 @@ class Pictures:
         for folder in folders:
             folder.mkdir(exist_ok=True)
         samples, reconstructions = self._draw_grids(model, epoch, *(f / f"epoch_{epoch:03d}.png" for f in folders))
+        if self._each_scatter and model.latent_dim == 2:
+            self._draw_scatter_of(model, epoch)
         columns = self._shown_columns
         pairs = [t.unflatten(0, (-1, columns)) for t in (to_pixels(self._shown.images), reconstructions)]
         return {
             "samples": figures.tile(samples, self._columns),
             "reconstructions": figures.tile(torch.cat(pairs, dim=1).flatten(0, 1), columns),
         }
+
+    def _draw_scatter_of(self, model: VAE, epoch: int) -> None:
+        """Draw an epoch's posterior means within the same frame as every other epoch's."""
+        (self.run_dir / "latent_scatter").mkdir(exist_ok=True)
+        mu, _ = posterior(model, self.splits.test)
+        beyond = int((mu.abs() > FRAME).any(1).sum())
+        title = f"Posterior means of the {len(mu):,} test images"
+        more = f"{beyond:,} lie beyond ±{FRAME}"
+        file = f"latent_scatter/epoch_{epoch:03d}.png"
+        self._scatter(file, mu.cpu().numpy(), self.splits.test.labels, title, epoch, "z", more, limit=FRAME)
 
     def _draw_grids(self, model: VAE, epoch: int, samples_path: Path, shown_path: Path) -> tuple[Tensor, Tensor]:
         """Draw the samples, and reconstructions of the fixed test images; returns both, in [0, 1]."""
@@ -115,12 +139,11 @@ class Pictures:
             subtitle=self._subtitle(epoch, "pixel means"),
             headings=self._class_headings,
         )
-        figures.draw_reconstructions(
+        figures.draw_comparison(
             shown_path,
-            to_pixels(self._shown.images),
-            reconstructions,
+            {"original": to_pixels(self._shown.images), "reconstruction": reconstructions},
             columns=self._shown_columns,
-            class_names=self._headings,
+            headings=self._headings,
             title="Test images and their reconstructions",
             subtitle=self._subtitle(epoch, "decoded from the posterior mean"),
         )
@@ -201,13 +224,24 @@ class Pictures:
         self._scatter("tsne.png", plane, chosen.labels, title, epoch, "t-SNE ")
         return mu, chosen
 
-    def _scatter(self, file: str, points: np.ndarray, labels: Tensor, title: str, epoch: int, axis: str) -> None:
+    def _scatter(
+        self,
+        file: str,
+        points: np.ndarray,
+        labels: Tensor,
+        title: str,
+        epoch: int,
+        axis: str,
+        *more: str,
+        limit: float | None = None,
+    ) -> None:
         figures.draw_scatter(
             self.run_dir / file,
             points,
             labels.cpu().numpy(),
             class_names=self.splits.class_names,
             title=title,
-            subtitle=self._subtitle(epoch),
+            subtitle=self._subtitle(epoch, *more),
             axis_labels=(f"{axis}1", f"{axis}2"),
+            limit=limit,
         )

@@ -29,6 +29,11 @@ def resize(images: Tensor, size: int) -> Tensor:
     return torch.cat(scaled)
 
 
+def enlarge(pixels: Tensor, size: int) -> Tensor:
+    """Pixels (N, C, H, W) repeated to (N, C, size, size), so that each is seen."""
+    return F.interpolate(pixels, size=(size, size), mode="nearest-exact")
+
+
 def threshold(images: Tensor) -> Tensor:
     """uint8 images of 0 and 255: white where a pixel is above one half."""
     return (images > 127).to(torch.uint8).mul_(255)

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from vae import checkpoint, folders, machine, summary
+from vae.animation import KINDS, animate_run
 from vae.averaging import WeightAverage
-from vae.build import build_model, build_optimizer, load_model, start_from_images
+from vae.build import build_model, build_optimizer, build_splits, load_model, start_from_images
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
-from vae.data import Splits, load_splits
+from vae.data import Splits
 from vae.evaluate import evaluate
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
@@ -49,9 +50,7 @@ class Run:
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        pixels = config.protocol if self.splits.image_shape[0] == 1 else config.protocol.replace("grey", "colour")
-        given = "given the class" if config.conditional else ""
-        self.protocol = ", ".join(filter(None, [pixels, self.splits.note, given]))
+        self.protocol = summary.protocol(config, self.splits)
         self.epoch = 0
         torch.manual_seed(config.seed)
         classes = len(self.splits.class_names)
@@ -65,17 +64,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
-        splits = load_splits(
-            config.dataset,
-            Path(config.data_dir),
-            val_split=config.val_split,
-            seed=config.seed,
-            image_size=config.image_size,
-            binarize=config.binarize,
-            say=self.console.say,
-        )
-        if fallback:
-            splits = splits.standing_in(fallback)
+        splits = build_splits(config, Path(config.data_dir), fallback=fallback, say=self.console.say)
         if splits.fallback:
             self.console.warn(
                 "MNIST can't be had: this run trains on scikit-learn's 1,797 small digits instead.",
@@ -138,6 +127,11 @@ class Run:
             },
             "fallback": self.splits.fallback,
             "places": self.places,
+            "shown": {  # what pictures of the model say of its data, without the data
+                "title": self.splits.title,
+                "protocol": self.protocol,
+                "class_names": list(self.splits.class_names),
+            },
         }
 
     def go(self) -> int:
@@ -157,6 +151,7 @@ class Run:
             conditional=self.config.conditional,
             seed=self.config.seed,
             protocol=self.protocol,
+            each_scatter=self.config.gif,
         )
         with Stopper() as stopper:
             try:
@@ -242,6 +237,9 @@ class Run:
         rows, run_dir = self.tracker.rows, self.folders.run_dir
         pictures.draw_closing(self.shown, rows)
         stopper.check()
+        if self.config.gif:
+            animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
+            stopper.check()
         if self.config.side_by_side:
             pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
         mu, chosen = pictures.draw_tsne(self.shown, self.epoch, count=self.config.tsne_samples)

@@ -20,6 +20,13 @@ COLLAPSED = (
 )
 
 
+def protocol(config: Config, splits: Splits) -> str:
+    """How pixels are made into targets and scored, of these images; no likelihood is printed without it."""
+    pixels = config.protocol if splits.image_shape[0] == 1 else config.protocol.replace("grey", "colour")
+    given = "given the class" if config.conditional else ""
+    return ", ".join(filter(None, [pixels, splits.note, given]))
+
+
 def facts(config: Config, splits: Splits, *, protocol: str, parameters: int, device: str) -> dict[str, Any]:
     """What defines a run and where it ran, as config.json holds it."""
     return {

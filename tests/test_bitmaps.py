@@ -1,0 +1,38 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from vae.arrays import write_csv, write_npz
+from vae.bitmaps import write_gif, write_png
+
+
+def test_a_png_has_the_image_s_own_pixels(tmp_path):
+    for channels in (1, 3):
+        image = torch.rand(channels, 5, 7, generator=torch.Generator().manual_seed(0))
+        write_png(tmp_path / "x.png", image)
+        with Image.open(tmp_path / "x.png") as picture:
+            found = torch.from_numpy(np.array(picture, dtype=np.float32)).reshape(5, 7, channels) / 255
+        assert (found.permute(2, 0, 1) - image).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_an_animation_keeps_its_frames_their_times_and_its_white(tmp_path):
+    frames = [np.full((8, 8, 3), 255, np.uint8) for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame[2:6, 2:6] = (40 * number, 0, 0)
+    frames[2] = frames[2][:, :7]  # narrower: laid on white
+    write_gif(tmp_path / "x.gif", frames, milliseconds=[100, 200, 500])
+    with Image.open(tmp_path / "x.gif") as film:
+        assert (film.n_frames, film.size, film.info["loop"]) == (3, (8, 8), 0)
+        for number, duration in enumerate((100, 200, 500)):
+            film.seek(number)
+            page = np.asarray(film.convert("RGB")).astype(int)
+            assert film.info["duration"] == duration
+            assert (page[0] == 255).all() and abs(page[3, 3] - (40 * number, 0, 0)).max() <= 8
+
+
+def test_arrays_are_read_by_other_programs(tmp_path):
+    write_npz(tmp_path / "x.npz", {"a": torch.arange(3), "names": np.array(["é", "b"])})
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        assert found["a"].tolist() == [0, 1, 2] and found["names"].tolist() == ["é", "b"]
+    write_csv(tmp_path / "x.csv", ["a", "b"], [[1, "x,y"], [2, "é"]])
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8") == 'a,b\n1,"x,y"\n2,é\n'

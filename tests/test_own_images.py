@@ -1,0 +1,119 @@
+"""People's own pictures: whatever they are, they come out as MNIST's do, or are refused by name."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
+
+from vae.errors import UsageError
+from vae.own_images import find, prepare
+from vae.sources import DataError
+
+SHAPE = (1, 28, 28)
+
+
+def as_mnist(path, **kwargs):
+    return prepare(path, dataset="mnist", image_shape=SHAPE, **kwargs)
+
+
+def seven(width=300, height=400, background=0, ink=255, mode="L"):
+    picture = Image.new(mode, (width, height), background)
+    line = [(width * 0.3, height * 0.25), (width * 0.7, height * 0.25), (width * 0.45, height * 0.8)]
+    ImageDraw.Draw(picture).line(line, fill=ink, width=width // 12, joint="curve")
+    return picture
+
+
+@pytest.fixture
+def reference(tmp_path):
+    seven().save(tmp_path / "reference.png")
+    return as_mnist(tmp_path / "reference.png").pixels
+
+
+def test_ink_is_fitted_into_20_pixels_and_centred_by_its_mass(reference):
+    ink = reference[0].numpy()
+    rows, columns = ((ink > 0).any(axis).nonzero()[0] for axis in (1, 0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20 and ink.max() == 1
+    for axis in (0, 1):
+        centre = (ink.sum(1 - axis) * (np.arange(28) + 0.5)).sum() / ink.sum()
+        assert 14 <= centre < 15.1  # where MNIST's own lie
+
+
+def test_an_image_that_is_made_that_way_already_stays_as_it_is(tmp_path, reference):
+    Image.fromarray((reference[0].numpy() * 255).round().astype(np.uint8)).save(tmp_path / "again.png")
+    again = as_mnist(tmp_path / "again.png").pixels
+    assert (again - reference).abs().max() < 0.05
+
+
+def variants(folder):
+    """The same seven, in the ways that people have it; and whether its background is light."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    seven(background=255, ink=0).rotate(90, expand=True).save(folder / "turned.jpg", exif=exif, quality=95)
+    seven(background=(250, 240, 220), ink=(20, 30, 120), mode="RGB").save(folder / "ink.webp", lossless=True)
+    seven(background=255, ink=0).convert("P").save(folder / "palette.gif")
+    seven(background=0, ink=1, mode="1").save(folder / "bits.bmp")
+    seven(background=(0, 0, 0, 0), ink=(0, 0, 0, 255), mode="RGBA").save(folder / "dark_on_clear.png")
+    seven(background=(0, 0, 0, 0), ink=(255, 255, 255, 255), mode="RGBA").save(folder / "light_on_clear.png")
+    Image.fromarray(np.asarray(seven()).astype(np.uint16) * 257).save(folder / "sixteen.png")
+    seven(width=1500, height=2000).save(folder / "large.png")
+    light = {"turned.jpg", "ink.webp", "palette.gif", "dark_on_clear.png"}
+    return {path: path.name in light for path in find([str(folder)])}
+
+
+def test_size_colour_background_and_rotation_make_no_difference(tmp_path, reference):
+    (tmp_path / "own").mkdir()
+    found = variants(tmp_path / "own")
+    assert len(found) == 8
+    for path, light in found.items():
+        one = as_mnist(path)
+        assert one.inverted == light, path
+        assert (one.pixels - reference).abs().mean() < 0.02, path
+        assert one.original.shape == (3, 112, 112) and one.original.min() >= 0 and one.original.max() <= 1
+
+
+def test_noise_and_uneven_light_do_not_move_the_ink(tmp_path, reference):
+    noise = np.random.default_rng(0).normal(0, 6, (400, 300))
+    paper = np.asarray(seven(background=200, ink=40)) * np.linspace(0.9, 1.05, 300) + noise
+    Image.fromarray(paper.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.png")
+    one = as_mnist(tmp_path / "photo.png")
+    assert one.inverted and (one.pixels - reference).abs().mean() < 0.04
+
+
+def test_a_binary_model_gets_binary_pixels(tmp_path):
+    seven().save(tmp_path / "x.png")
+    assert set(as_mnist(tmp_path / "x.png", binary=True).pixels.unique().tolist()) == {0, 1}
+
+
+def test_other_sizes_and_data_sets_are_served(tmp_path):
+    seven().save(tmp_path / "x.png")
+    assert prepare(tmp_path / "x.png", dataset="mnist", image_shape=(1, 64, 64)).pixels.shape == (1, 64, 64)
+    filled = prepare(tmp_path / "x.png", dataset="kmnist", image_shape=SHAPE).pixels
+    assert (filled[0].sum(1) > 0).all()  # from top to bottom
+    colour = prepare(tmp_path / "x.png", dataset="folder", image_shape=(3, 32, 32))
+    assert colour.pixels.shape == (3, 32, 32) and not colour.inverted
+
+
+def test_what_can_t_be_used_is_refused_by_its_name(tmp_path, monkeypatch):
+    Image.new("L", (50, 50), 128).save(tmp_path / "blank.png")
+    frames = [Image.fromarray(load_digits().images[index].astype(np.uint8) * 15) for index in (0, 1)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "text.png").write_text("no image")
+    seven().save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-700])
+    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    faults = {
+        "blank.png": "is blank",
+        "moving.gif": "is animated",
+        "text.png": "can't be read as an image",
+        "cut.png": "is damaged",
+        "huge.png": "more than",
+    }
+    for name, fault in faults.items():
+        with pytest.raises(DataError, match=f"{name}.* {fault}") as caught:
+            as_mnist(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="--images nowhere: no such file"):
+        find(["nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        find([str(tmp_path / "empty")])

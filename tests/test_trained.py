@@ -1,0 +1,103 @@
+"""A run's folder or a checkpoint, opened again."""
+
+import os
+import shutil
+
+import pytest
+import torch
+from conftest import load_state, run_main
+
+from vae import open_run
+from vae.checkpoint import CheckpointError
+from vae.data import load_splits
+from vae.errors import UsageError
+from vae.sources import DataError
+
+
+def test_a_run_opens_with_its_model_its_data_and_its_words(finished_run):
+    run_dir = finished_run / "outputs/whole"
+    trained = open_run(run_dir)
+    state = load_state(run_dir)
+    assert trained.run_dir == run_dir.resolve() and trained.epoch == 4 and not trained.model.training
+    assert all(torch.equal(value.cpu(), state["model_state"][key]) for key, value in trained.model.state_dict().items())
+    expected = load_splits("digits", finished_run, val_split=0.1, seed=0)
+    for name in ("train", "val", "test"):
+        assert torch.equal(trained.split(name).images.cpu(), getattr(expected, name).images)
+    assert trained.subtitle("x") == "scikit-learn digits · epoch 4 · grey pixels · x"
+    assert trained.class_names == tuple("0123456789")
+
+
+def test_any_checkpoint_opens_wherever_it_lies(finished_run, tmp_path):
+    inside = open_run(finished_run / "outputs/whole/checkpoints/epoch_002.pt")
+    assert inside.epoch == 2 and inside.run_dir == (finished_run / "outputs/whole").resolve()
+    shutil.copy(finished_run / "outputs/whole/checkpoints/best.pt", tmp_path / "mine.pt")
+    outside = open_run(tmp_path / "mine.pt")
+    assert outside.run_dir is None and len(outside.split("test")) == 360
+
+
+def test_a_checkpoint_of_before_these_words_asks_the_data(finished_run, tmp_path):
+    state = load_state(finished_run / "outputs/whole")
+    for shown in (None, {}, {"title": 3}, {"title": "x", "protocol": "y", "class_names": ["0"]}):
+        torch.save({**state, "shown": shown}, tmp_path / "x.pt")
+        trained = open_run(tmp_path / "x.pt")
+        assert (trained.title, trained.protocol, len(trained.class_names)) == ("scikit-learn digits", "grey pixels", 10)
+
+
+def test_latest_is_found_without_its_link(finished_run, tmp_path):
+    for age, name in enumerate(("newer", "older")):
+        target = tmp_path / name / "checkpoints"
+        target.mkdir(parents=True)
+        shutil.copy(finished_run / "outputs/whole/checkpoints/last.pt", target)
+        (tmp_path / name / "metrics.jsonl").touch()
+        os.utime(target / "last.pt", (1e9 - age, 1e9 - age))
+    assert open_run(tmp_path / "latest").run_dir == (tmp_path / "newer").resolve()
+    (tmp_path / "latest").symlink_to("older", target_is_directory=True)
+    assert open_run(tmp_path / "latest").run_dir == (tmp_path / "older").resolve()
+
+
+def test_what_can_t_be_opened_is_told_in_one_line(finished_run, tmp_path):
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    (tmp_path / "folder").mkdir()
+    state = load_state(finished_run / "outputs/whole")
+    torch.save({**state, "format": 99}, tmp_path / "newer.pt")
+    torch.save({"model": {}}, tmp_path / "foreign.pt")
+    messages = {
+        "latest": "no run in .*: train one",
+        "nothing": "no such run or checkpoint",
+        "folder": "is no run's folder",
+        "text.pt": "no checkpoint of ours, or it is damaged",
+        "foreign.pt": "no checkpoint of ours: it lacks",
+        "newer.pt": "has format 99, this version reads 1",
+    }
+    for name, message in messages.items():
+        with pytest.raises(CheckpointError, match=message) as caught:
+            open_run(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_data_that_has_changed_since_is_refused(finished_run, tmp_path):
+    state = load_state(finished_run / "outputs/whole")
+    torch.save({**state, "config": {**state["config"], "image_size": 24}}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match="other images or classes"):
+        _ = open_run(tmp_path / "x.pt").splits
+
+
+def test_a_split_that_was_not_held_out_is_refused(tmp_path):
+    assert run_main(tmp_path, "--run_name", "x", "--num_epochs", "1", "--binarize", "dynamic") == 0
+    trained = open_run(tmp_path / "outputs/x")
+    with pytest.raises(UsageError, match="held out no images"):
+        trained.split("val")
+    assert set(trained.split("train").images.unique().tolist()) == {0, 255}
+    assert trained.protocol == "dynamically binarised, test images drawn once with seed 0"
+
+
+def test_an_interrupted_run_opens(tmp_path, monkeypatch):
+    from vae import run as run_module
+    from vae.stopping import Stopped
+
+    def stop(*args, **kwargs):
+        raise Stopped(15)
+
+    monkeypatch.setattr(run_module, "train_epoch", stop)
+    assert run_main(tmp_path, "--run_name", "x") == 143
+    assert open_run(tmp_path / "outputs/x").epoch == 0

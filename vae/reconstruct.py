@@ -1,0 +1,175 @@
+"""Images through the model and back, each with its ELBO: the test set's, or people's own.
+
+Shapes: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae import figures
+from vae.errors import UsageError
+from vae.evaluate import EVAL_SEED, score_images
+from vae.generate import classes_in_turn
+from vae.own_images import SHOWN, OwnImage, find, prepare
+from vae.pixels import enlarge, to_pixels
+from vae.summary import Table
+from vae.trained import Trained
+
+ELBO_SAMPLES = 64  # draws from q(z|x) for each image's ELBO
+GUESS_SAMPLES = 16  # for each class that an image may be of
+REFERENCE = 1000  # test images that the ELBO is held against, by one draw each
+
+
+METHOD = f"ELBO in nats, the mean of {ELBO_SAMPLES} posterior samples"
+MAX_LISTED = 40  # images on the screen
+COLUMNS, MAX_SHOWN, SHORT = 10, 100, 10  # images in a row and in all of the picture; letters of a name
+
+
+class Reconstructed(NamedTuple):
+    """Images before and after, and how well the model knows them."""
+
+    names: list[str]
+    x: Tensor  # (N, C, H, W) in [0, 1]
+    means: Tensor  # (N, C, H, W) in [0, 1], decoded from the posterior means
+    recon: Tensor  # (N,) nats
+    kl: Tensor  # (N,) nats
+    classes: Tensor | None  # (N,) what a conditional model was given
+
+    @property
+    def elbo(self) -> Tensor:
+        """(N,), nats; larger is better."""
+        return -(self.recon + self.kl)
+
+
+def reconstruct(trained: Trained, names: Sequence[str], x: Tensor, y: Tensor | None = None) -> Reconstructed:
+    """Encode and decode images x (N, C, H, W) in [0, 1]; a conditional model that isn't given y takes the likeliest."""
+    model = trained.model
+    x = x.to(trained.device)
+    if model.num_classes and y is None:
+        y = likeliest_classes(trained, x)
+    y = y if model.num_classes else None
+    recon, kl = score_images(model, x, y, samples=ELBO_SAMPLES)
+    return Reconstructed(list(names), x, model.reconstruct(x, y), recon, kl, y)
+
+
+def likeliest_classes(trained: Trained, x: Tensor) -> Tensor:
+    """The class under which each image's ELBO is the largest, (N,)."""
+    bounds = []
+    for label in range(trained.model.num_classes):
+        y = torch.full((len(x),), label, device=x.device)
+        recon, kl = score_images(trained.model, x, y, samples=GUESS_SAMPLES)
+        bounds.append(-(recon + kl))
+    return torch.stack(bounds).argmax(0).to(x.device)
+
+
+def first_test_images(trained: Trained, count: int) -> Reconstructed:
+    """The test set's first images and what becomes of them."""
+    test = trained.split("test").take(torch.arange(min(count, len(trained.split("test")))))
+    names = [trained.class_names[label] if trained.class_names else "" for label in test.labels.tolist()]
+    return reconstruct(trained, names, to_pixels(test.images), test.labels)
+
+
+def own_images(
+    trained: Trained, paths: Sequence[str | Path], *, digits: Sequence[int] = ()
+) -> tuple[Reconstructed, list[OwnImage]]:
+    """People's own pictures and what becomes of them.
+
+    Args:
+        trained: the model.
+        paths: files, and folders of them.
+        digits: for a conditional model, the class of all of them or of each; empty for the likeliest.
+
+    Raises:
+        UsageError: no such file, or a number of classes that fits neither.
+        DataError: a picture that can't be used; the message names it.
+    """
+    model, config = trained.model, trained.config
+    files = find([str(path) for path in paths])
+    if len(digits) not in (0, 1, len(files)):
+        raise UsageError(f"--digit names {len(digits)} classes for {len(files)} images: give one, or one for each")
+    y = classes_in_turn(model, digits, len(files)) if digits else None
+    binary = config.binarize != "none"
+    own = [prepare(file, dataset=config.dataset, image_shape=model.image_shape, binary=binary) for file in files]
+    x = torch.stack([one.pixels for one in own])
+    return reconstruct(trained, [file.name for file in files], x, y), own
+
+
+def worse_than(trained: Trained, elbo: Tensor) -> Tensor:
+    """The share of the first `REFERENCE` test images whose ELBO is larger, (N,) in [0, 1].
+
+    Raises:
+        DataError: the run's data can't be had.
+    """
+    test = trained.split("test").take(torch.arange(min(REFERENCE, len(trained.split("test")))))
+    recon, kl = score_images(trained.model, to_pixels(test.images), test.labels)
+    return (-(recon + kl) > elbo.unsqueeze(1)).double().mean(1)
+
+
+def describe(
+    trained: Trained, result: Reconstructed, *, inverted: Sequence[bool] = (), worse: Tensor | None = None
+) -> dict[str, Any]:
+    """Every image's figures, for JSON."""
+    images = []
+    for index, name in enumerate(result.names):
+        terms = {"elbo": result.elbo, "recon": result.recon, "kl": result.kl}
+        found: dict[str, Any] = {"name": name, **{term: values[index].item() for term, values in terms.items()}}
+        if result.classes is not None:
+            found["class"] = trained.class_names[int(result.classes[index])]
+        if inverted:
+            found["inverted"] = inverted[index]
+        if worse is not None:
+            found["worse_than_test_images"] = worse[index].item()
+        images.append(found)
+    return {
+        "dataset": trained.title,
+        "protocol": trained.protocol,
+        "epoch": trained.epoch,
+        "unit": "nats per image",
+        "evaluation": f"float32, beta 1, {METHOD}, noise seed {EVAL_SEED}",
+        "images": images,
+    }
+
+
+def table(trained: Trained, result: Reconstructed, worse: Tensor | None) -> Table:
+    """The first images' figures, for a screen."""
+    rows = []
+    for index, name in enumerate(result.names[:MAX_LISTED]):
+        line = f"{result.elbo[index]:8.1f} = −({result.recon[index]:.1f} recon + {result.kl[index]:.1f} KL)"
+        if worse is not None:
+            line += f", below {worse[index]:.0%} of test images".replace("%", " %")
+            line += f", as {trained.class_names[int(result.classes[index])]}" if result.classes is not None else ""
+        rows.append((name or str(index), line))
+    more = len(result.names) - len(rows)
+    return [*rows, ("…", f"and {more:,} more in the JSON file")] if more else rows
+
+
+def draw(trained: Trained, result: Reconstructed, own: Sequence[OwnImage], path: Path) -> None:
+    """The first images over their reconstructions, people's own files above both, each with its ELBO."""
+    versions = {"original": result.x[:MAX_SHOWN], "reconstruction": result.means[:MAX_SHOWN]}
+    if own:  # the files stand above at their own resolution, and the others at as many pixels
+        enlarged = {name: enlarge(images, SHOWN) for name, images in versions.items()}
+        versions = {"your image": torch.stack([one.original for one in own[:MAX_SHOWN]]), **enlarged}
+        versions = {name.replace("original", "as trained on"): images for name, images in versions.items()}
+    bounds = [f"{bound:.1f}".replace("-", "−") for bound in result.elbo[:MAX_SHOWN].tolist()]
+    headings = [
+        f"{_short(name, bool(own))}\n{bound}".strip() for name, bound in zip(result.names, bounds, strict=False)
+    ]
+    figures.draw_comparison(
+        path,
+        versions,
+        columns=min(COLUMNS, len(result.names)),
+        headings=headings,
+        title="Your images and their reconstructions" if own else "Test images and their reconstructions",
+        subtitle=trained.subtitle(f"above each, {METHOD}"),
+    )
+
+
+def _short(name: str, file: bool) -> str:
+    name = Path(name).stem if file else name
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"

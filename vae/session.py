@@ -1,0 +1,49 @@
+"""One command at work: the model it opened, the screen, and where its files go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vae import destination
+from vae.console import Console
+from vae.options import Options
+from vae.summary import shown
+from vae.trained import open_run
+
+
+class Session:
+    """Opens what a command's options name, and gives its results places.
+
+    Args:
+        chosen: the command's options.
+    """
+
+    def __init__(self, chosen: Options) -> None:
+        if chosen.threads:
+            torch.set_num_threads(chosen.threads)
+        self._chosen = chosen
+        self.console = Console(quiet=chosen.quiet)
+        path = chosen.checkpoint or chosen.run or Path("outputs") / "latest"
+        self.trained = open_run(path, device=chosen.device, data_dir=chosen.data_dir, say=self.console.say)
+
+    @property
+    def default(self) -> Path:
+        """The command's own folder: in the run's or, for a checkpoint outside of one, in the working directory."""
+        trained, command = self.trained, self._chosen.name
+        return trained.run_dir / command if trained.run_dir else Path(f"{trained.path.stem}-{command}")
+
+    def paths(self, *names: str) -> list[Path]:
+        """Where files of these names go, made free of earlier results."""
+        output, overwrite = self._chosen.output, self._chosen.overwrite
+        return destination.choose(names, default=self.default, output=output, overwrite=overwrite)
+
+    def folder(self, default: Path) -> Path:
+        """A folder for many files, `default` or what was asked for."""
+        output, overwrite = self._chosen.output, self._chosen.overwrite
+        return destination.choose_folder(default.name, default=default.parent, output=output, overwrite=overwrite)
+
+    def wrote(self, *paths: Path) -> None:
+        """Say where the results lie."""
+        self.console.say(f"wrote {', '.join(shown(path) for path in paths)}")
