@@ -18,26 +18,13 @@ OWNERS = {
 }
 # Modules in the order the data flows: each may import from those before it only.
 ORDER = (
-    *("errors", "files", "knobs", "config", "presets", "cli", "machine", "stopping", "folders", "console"),
-    *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
-    *(
-        "model",
-        "augment",
-        "averaging",
-        "build",
-        "schedule",
-        "train",
-        "evaluate",
-        "figures",
-        "pictures",
-        "tracking",
-        "summary",
-        "run",
-        "launch",
-    ),
+    *("errors", "files", "markup", "knobs", "config", "presets", "cli", "sections", "machine", "stopping", "folders"),
+    *("console", "checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks"),
+    *("priors", "model", "augment", "averaging", "build", "schedule", "train", "evaluate", "figures", "pictures"),
+    *("tracking", "summary", "explorer", "report", "run", "launch"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
-WITHOUT_TORCH |= {"schedule"}
+WITHOUT_TORCH |= {"schedule", "markup", "sections"}
 LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate"}
 
 
