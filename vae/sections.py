@@ -75,8 +75,9 @@ def results_section(config: Config, facts: Facts, results: Facts) -> str:
         ("recipe", escape(config.recipe)),
         ("device", escape(f"{facts['device']}; training {config.precision}, evaluation fp32")),
     ]
-    figures += '<p class="hint">* as the last epoch went by</p>'
-    return f'<div class="columns"><div>{figures}</div>{_expected(config, results)}</div>' + terms([*about, *protocol])
+    note = '<p class="hint">* as the last epoch went by</p>'
+    columns = f'<div class="columns"><div class="wide">{figures}{note}</div>{_expected(config, results)}</div>'
+    return columns + terms([*about, *protocol])
 
 
 def _expected(config: Config, results: Facts) -> str:
