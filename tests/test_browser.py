@@ -110,11 +110,20 @@ def test_the_page_loads_without_an_error_and_decodes_what_torch_decodes(browser,
             print(f" [{run_dir.name}: {by_id(browser, 'timing').text}]", end="")
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "silu", "gelu", "tanh"])
-def test_every_activation_is_torchs(browser, plane, tmp_path, activation):
-    model = VAE(4, hidden_dims=(24, 16), activation=activation)
+@pytest.mark.parametrize(
+    "built",
+    [
+        *({"activation": name} for name in ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")),
+        {"block": "gated"},
+        {"block": "residual", "activation": "silu"},
+        {"block": "residual", "hidden_dims": (16, 16), "image_shape": (3, 28, 28), "prior": "flow"},
+    ],
+    ids=lambda built: "-".join(map(str, built.values())),
+)
+def test_every_kind_of_layer_is_torchs(browser, plane, tmp_path, built):
+    model = VAE(4, **{"hidden_dims": (24, 16), **built})
     for weight in model.decoder.parameters():
-        torch.nn.init.normal_(weight, std=0.5)  # so that no unit sits where its activation is straight
+        torch.nn.init.normal_(weight, std=0.4)  # so that no unit sits where its activation is straight
     open_fresh(browser, plane, tmp_path, model)
     assert_page_decodes_as_torch(browser, model)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import run_main
 
-from vae import VAE, explorer, figures, load_model
+from vae import VAE, explorer, figures, load_model, report
 from vae.checkpoint import CheckpointError
 from vae.cli import parse_args
 from vae.data import load_splits
@@ -122,14 +122,19 @@ def test_data_blocks_and_text_hold_what_they_were_given():
 
 def test_the_weights_in_the_page_are_the_decoders_in_16_bits(finished_run):
     run_dir = finished_run / "outputs" / "whole"
-    found = json.loads(Tags(page_of(run_dir)).data)["explorer"]
-    decoder = load_model(run_dir).decoder
-    stored = unblob(found["weights"])
-    own = [value for name in ("body.0", "head") for value in (f"{name}.weight", f"{name}.bias")]
-    flat = torch.cat([decoder.state_dict()[name].flatten() for name in own]).numpy()
-    assert stored.dtype == np.float16 and len(stored) == sum(p.numel() for p in decoder.parameters())
-    np.testing.assert_array_equal(stored, flat.astype(np.float16))
-    assert [step["op"] for step in found["steps"]] == ["linear", "relu", "linear"]
+    program = json.loads(Tags(page_of(run_dir)).data)["explorer"]["program"]
+    assert [step["op"] for step in program["steps"]] == ["linear", "relu", "linear"]
+    matrices, vectors = unblob(program["matrices"]), unblob(program["vectors"])
+    assert (matrices.dtype, vectors.dtype) == (np.int16, np.float32)
+    own = load_model(run_dir).decoder.state_dict()
+    for layer in ("body.0", "head"):
+        weight, bias = (own[f"{layer}.{name}"].numpy() for name in ("weight", "bias"))
+        rows, matrices = matrices[: weight.size].reshape(weight.shape), matrices[weight.size :]
+        (scale, stored), vectors = vectors[: 2 * len(bias)].reshape(2, -1), vectors[2 * len(bias) :]
+        assert (abs(rows).max(1) == 32767).all()
+        np.testing.assert_allclose(rows * scale[:, None], weight, rtol=0, atol=0.51 * scale.max())
+        np.testing.assert_array_equal(stored, bias)
+    assert not len(matrices) and not len(vectors)
 
 
 def test_the_map_holds_the_posterior_means(finished_run):
@@ -138,11 +143,12 @@ def test_the_map_holds_the_posterior_means(finished_run):
     test = load_splits("digits", Path()).test
     mu, _ = load_model(run_dir).encode(test.images.float() / 255)
     square = found["map"]
-    places = unblob(square["points"]) / 65535 * square["side"] + [square["left"], square["bottom"]]
-    inside = (places > [square["left"], square["bottom"]]).all(1)
-    np.testing.assert_allclose(places[inside], mu.detach().numpy()[inside], atol=square["side"] / 65535)
-    assert inside.mean() > 0.98
-    assert unblob(square["labels"]).tolist() == test.labels.tolist()
+    corner = np.array([square["left"], square["bottom"]])
+    inside = ((mu.detach().numpy() > corner) & (mu.detach().numpy() < corner + square["side"])).all(1)
+    places = unblob(square["points"]) / 65535 * square["side"] + corner
+    np.testing.assert_allclose(places, mu.detach().numpy()[inside], atol=square["side"] / 65535)
+    assert len(places) + square["outside"] == len(mu) and inside.mean() > 0.98
+    assert unblob(square["labels"]).tolist() == test.labels[inside].tolist()
     assert found["starts"]["labels"] == [*range(10)] * 4
 
 
@@ -167,7 +173,7 @@ def test_a_decoder_that_a_page_cant_run_comes_as_images_with_the_reason(model, r
     splits = load_splits("digits", Path())
     model.eval()
     found = explorer.describe(model, splits, torch.randn(len(splits.test), model.latent_dim))
-    assert reason in found["reason"] and not found["steps"] and found["weights"] is None
+    assert reason in found["reason"] and found["program"] is None
     bank = {name: torch.from_numpy(unblob(found["bank"][name]).astype(np.float32)) for name in ("z", "y", "images")}
     decoded = model.decode(bank["z"][:50], bank["y"][:50].long()).mul(255)
     torch.testing.assert_close(bank["images"][:50], decoded, atol=1.0, rtol=0)
@@ -228,6 +234,16 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
     (run_dir / "results.json").write_text("[1, 2")
     with pytest.raises(UserError, match=r"results\.json is damaged"):
         write_report(run_dir)
+    (run_dir / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        write_report(run_dir)
+
+
+def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_among_them():
+    for length in (1, 2, 500, 501, 12_345):
+        shown = [row["epoch"] for row in report._thinned([{"epoch": n + 1} for n in range(length)])]
+        assert len(shown) == min(length, 500) and (shown[0], shown[-1]) == (1, length)
+        assert np.ptp(np.diff(shown)) <= 1 if length > 1 else True
 
 
 def test_expected_figures_are_those_of_the_benchmark():

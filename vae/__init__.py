@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae.build import load_model
     from vae.model import VAE, VAEOutput, interpolate, reparameterize
+    from vae.report import write_report
 
 _HOMES = {
     "VAE": "vae.model",
@@ -13,8 +14,9 @@ _HOMES = {
     "interpolate": "vae.model",
     "load_model": "vae.build",
     "reparameterize": "vae.model",
+    "write_report": "vae.report",
 }
-__all__ = ["VAE", "VAEOutput", "interpolate", "load_model", "reparameterize"]
+__all__ = ["VAE", "VAEOutput", "interpolate", "load_model", "reparameterize", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,8 @@ from vae.model import VAE
 from vae.tracking import read_metrics
 
 MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
+FACTS = {"config", "dataset", "fallback", "protocol", "parameters", "device", "versions", "git_commit"}
+RESULTS = {"dataset", "protocol", "unit", "evaluation", "epoch", "train", "test", "train_seconds", "seconds_per_epoch"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 
 
@@ -67,15 +69,14 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) 
     folders = Folders(run_dir, run_dir)
     if not epoch:
         raise FileError(f"{run_dir}: no epoch is done yet, so there is nothing to report")
-    facts, rows = _read(folders.config), read_metrics(folders.metrics, epoch)
+    facts, rows = _read(folders.config, FACTS), read_metrics(folders.metrics, epoch)
     config = Config.from_dict(facts["config"])
     if folders.results.exists():
-        results = _read(folders.results)
+        results = _read(folders.results, RESULTS)
     else:
         results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
-    count = min(len(rows), MAX_EPOCHS)
-    rows = [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
-    model_facts = explorer.describe(model, splits, mu)
+    rows = _thinned(rows)
+    found = explorer.describe(model, splits, mu)
     text = assemble(
         {
             "title": escape(f"{config.model_name} on {facts['dataset']}"),
@@ -84,15 +85,15 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) 
             "dataset": escape(facts["dataset"]),
             "notice": sections.notice(config, facts, epoch),
             "tiles": sections.tiles(results),
-            "explorer_lead": escape(_lead(model_facts)),
-            "explorer": (PAGE / "explorer.html").read_text("utf-8") if _playable(model_facts) else "",
+            "explorer_lead": escape(_lead(found)),
+            "explorer": (PAGE / "explorer.html").read_text("utf-8") if _playable(found) else "",
             "results": sections.results_section(config, facts, results),
             "epochs": sections.epochs_table(rows),
             "pictures": sections.pictures(run_dir),
             "configuration": sections.configuration(config),
             "reproduce": sections.reproduce(config, facts),
             "footer": escape(f"Seed {config.seed}, {facts['device']}. This page is one file and fetches nothing."),
-            "data": data_block({"explorer": model_facts if _playable(model_facts) else None, "curves": _curves(rows)}),
+            "data": data_block({"explorer": found if _playable(found) else None, "curves": _curves(rows)}),
         }
     )
     path = run_dir / "report.html"
@@ -100,20 +101,25 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) 
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, needed: set[str]) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise FileError(f"can't read {path}: {error.strerror or error}") from None
     except ValueError:
         raise FileError(f"{path} is damaged") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not needed <= value.keys():
         raise FileError(f"{path} is damaged")
     return value
 
 
+def _thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    count = min(len(rows), MAX_EPOCHS)
+    return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
 def _playable(found: dict[str, Any]) -> bool:
-    return found["steps"] or found["bank"] is not None
+    return bool(found["program"] or found["bank"])
 
 
 def _lead(found: dict[str, Any]) -> str:
@@ -122,8 +128,10 @@ def _lead(found: dict[str, Any]) -> str:
     if not _playable(found):
         return f"There is none for this model: {found['reason']}, and its images are too large to bring along."
     if found["map"]:
-        count, total = found["map"]["points"]["shape"][0], found["map"]["total"]
+        outside, total = found["map"]["outside"], found["map"]["total"]
+        count = found["map"]["points"]["shape"][0] + outside
         shown = f"{count:,} test images" if count == total else f"{count:,} of {total:,} test images"
+        shown += f" ({outside} lie further out)" if outside else ""
         how = f"The posterior means of {shown}. Move over the map: the place under the pointer is decoded as you go."
     elif found["bank"]:
         how = "Start from a test image, or draw from the prior."

@@ -1,29 +1,23 @@
 "use strict";
 // The decoder in plain JavaScript: the steps that vae/explorer.py wrote down, on float32 arrays.
 
-/** A typed array from base64 of little-endian float16 (widened to float32), uint16 or uint8. */
+const KINDS = { float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
+
+/** A typed array from base64 of little-endian numbers, which is what every machine with a browser has. */
 function unpack(blob) {
   const text = atob(blob.data);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  if (blob.dtype === "uint8") return bytes;
-  const view = new DataView(bytes.buffer);
-  const values = blob.dtype === "float16" ? new Float32Array(bytes.length / 2) : new Uint16Array(bytes.length / 2);
-  const read = blob.dtype === "float16" ? fromHalf : (bits) => bits;
-  for (let i = 0; i < values.length; i++) values[i] = read(view.getUint16(2 * i, true));
-  return values;
+  return new KINDS[blob.dtype](bytes.buffer);
 }
 
-/** The number that 16 bits of IEEE 754 stand for. */
-function fromHalf(bits) {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24);
+/** A function that hands out the next n of some values. */
+function taking(values) {
+  let used = 0;
+  return (count) => values.subarray(used, (used += count));
 }
 
-/** erf to 1.2e-7: Abramowitz & Stegun 7.1.26. */
+/** erf to 1.5e-7: Abramowitz & Stegun 7.1.26. */
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
   const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
@@ -38,9 +32,11 @@ function continuousBernoulliMean(x) {
   return 1 / (1 - Math.exp(-Math.max(-80, Math.min(80, x)))) - 1 / x;
 }
 
-function linear({ in: fanIn, out: fanOut }, take) {
-  const weight = take(fanIn * fanOut);
-  const bias = take(fanOut);
+function linear({ in: fanIn, out: fanOut }, { matrices, vectors }) {
+  const rows = matrices(fanIn * fanOut); // 16 bits, to be multiplied by their row's scale
+  const scale = vectors(fanOut);
+  const bias = vectors(fanOut);
+  const weight = Float32Array.from(rows, (value, i) => value * scale[Math.floor(i / fanIn)]);
   return (h) => {
     const result = new Float32Array(fanOut);
     for (let o = 0, at = 0; o < fanOut; o++) {
@@ -58,9 +54,9 @@ function linear({ in: fanIn, out: fanOut }, take) {
   };
 }
 
-function norm({ width, eps }, take) {
-  const weight = take(width);
-  const bias = take(width);
+function norm({ width, eps }, { vectors }) {
+  const weight = vectors(width);
+  const bias = vectors(width);
   return (h) => {
     let mean = 0, variance = 0;
     for (const value of h) mean += value / width;
@@ -70,8 +66,8 @@ function norm({ width, eps }, take) {
   };
 }
 
-function residual({ body }, take) {
-  const inner = chain(body, take);
+function residual({ body }, weights) {
+  const inner = chain(body, weights);
   return (h) => {
     const change = inner(h);
     return h.map((value, i) => value + change[i]);
@@ -97,18 +93,17 @@ const STEPS = {
   tanh: eachBy(Math.tanh),
 };
 
-/** One function from a list of steps; `take(n)` hands out the next n weights. */
-function chain(steps, take) {
-  const parts = steps.map((step) => STEPS[step.op](step, take));
+/** One function from a list of steps, which take their weights in order. */
+function chain(steps, weights) {
+  const parts = steps.map((step) => STEPS[step.op](step, weights));
   return (h) => parts.reduce((value, part) => part(value), h);
 }
 
 /** A function from latents z and a class y to pixel means in [0, 1], C·H·W of them. */
 function makeDecoder(model) {
   if (model.bank) return fromBank(model);
-  const weights = unpack(model.weights);
-  let used = 0;
-  const run = chain(model.steps, (count) => weights.subarray(used, (used += count)));
+  const { steps, matrices, vectors } = model.program;
+  const run = chain(steps, { matrices: taking(unpack(matrices)), vectors: taking(unpack(vectors)) });
   const mean = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
   const classes = model.conditional ? model.classes.length : 0;
   const input = new Float32Array(model.latents + classes);

@@ -222,6 +222,7 @@ function startExplorer(model) {
 
   function addClasses() {
     byId("classes").hidden = false;
+    byId("classes").style.setProperty("--letters", Math.max(...model.classes.map((name) => Math.min(14, name.length))));
     const inputs = model.classes.map((name, label) => {
       const input = element("input", { type: "radio", name: "class", id: `class-${label}`, value: label });
       input.addEventListener("change", byHand(() => show(state.z, label)));
@@ -244,7 +245,7 @@ function startExplorer(model) {
   else views.push(describePoint);
   if (!model.map && !onGrid) addSliders();
   if (model.conditional) addClasses();
-  byId("line").hidden = onGrid && !model.map;
+  if (onGrid && !model.map) document.querySelector(".explorer").classList.add("still");
   addStarts();
   drawEnds();
   byId("morph").addEventListener("input", byHand(() => morphTo(byId("morph").valueAsNumber)));
@@ -253,7 +254,6 @@ function startExplorer(model) {
   byId("play").addEventListener("click", play);
   byId("random").addEventListener("click", byHand(random));
   byId("origin").addEventListener("click", byHand(() => show(new Float32Array(model.latents))));
-  byId("origin").hidden = onGrid && !model.map;
   fill(byId("morph"), 0);
   show(ends[0].z, model.conditional ? ends[0].label : 0);
   if (!onGrid) {

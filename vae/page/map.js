@@ -76,15 +76,19 @@ function makeMap(canvas, model, move) {
 
   /** Each class's name at the median of its points, with a halo to stand out from them, and off the other names. */
   function nameClasses(pen) {
-    const names = medians.filter(({ label }) => chosen < 0 || label === chosen);
-    const places = apart(names.map(({ place }) => place.map((share) => share * size())), size() / 24);
-    pen.font = `650 ${Math.max(13, size() / 38)}px ${css("--sans")}`;
+    const height = Math.max(13, size() / 38);
+    pen.font = `650 ${height}px ${css("--sans")}`;
     [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4.5];
     [pen.strokeStyle, pen.fillStyle] = [css("--card"), css("--ink")];
-    names.forEach(({ name }, i) => {
-      pen.strokeText(name, ...places[i]);
-      pen.fillText(name, ...places[i]);
+    const shown = medians.filter(({ label }) => chosen < 0 || label === chosen);
+    const names = shown.map(({ name, place: [x, y] }) => {
+      return { name, x: x * size(), y: y * size(), width: pen.measureText(name).width + 5, height: height + 3 };
     });
+    apart(names);
+    for (const { name, x, y } of names) {
+      pen.strokeText(name, x, y);
+      pen.fillText(name, x, y);
+    }
   }
 
   function draw(z, ends) {
@@ -160,20 +164,20 @@ function makeMap(canvas, model, move) {
   return { draw, nearest, only: (label) => { chosen = label; redraw(); } };
 }
 
-/** Places [x, y] pushed away from each other where they are closer than `distance`. */
-function apart(places, distance) {
+/** Push boxes that overlap away from each other, the shorter way. */
+function apart(boxes) {
   for (let round = 0; round < 60; round++) {
-    for (const a of places) {
-      for (const b of places) {
-        const gap = Math.hypot(b[0] - a[0], b[1] - a[1]);
-        if (a === b || gap >= distance) continue;
-        const push = gap ? (distance - gap) / 2 / gap : 0;
-        const [x, y] = gap ? [(b[0] - a[0]) * push, (b[1] - a[1]) * push] : [0, distance / 2];
-        [a[0], a[1], b[0], b[1]] = [a[0] - x, a[1] - y, b[0] + x, b[1] + y];
+    boxes.forEach((a, i) => {
+      for (const b of boxes.slice(i + 1)) {
+        const [dx, dy] = [b.x - a.x, b.y - a.y];
+        const across = (a.width + b.width) / 2 - Math.abs(dx), down = (a.height + b.height) / 2 - Math.abs(dy);
+        if (across <= 0 || down <= 0) continue;
+        const [axis, push] = across < down ? ["x", (Math.sign(dx) || 1) * across / 2] : ["y", (Math.sign(dy) || 1) * down / 2];
+        a[axis] -= push;
+        b[axis] += push;
       }
-    }
+    });
   }
-  return places;
 }
 
 /** 0 … count - 1 in an order that is the same each time. */
