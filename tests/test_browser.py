@@ -85,7 +85,7 @@ def digit(browser):
 
 def point(browser):
     browser.execute_async_script(NEXT_FRAME)
-    return np.array(browser.execute_script("return Array.from(vae.state.z)"))
+    return np.array(browser.execute_script("return Array.from(vae.point.z)"))
 
 
 def by_id(browser, name):

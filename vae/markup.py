@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("decoder.js", "map.js", "explorer.js", "curves.js", "page.js")  # in the order in which they need each other
+SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
 
 
 def plain(value: object) -> str:
