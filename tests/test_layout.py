@@ -18,16 +18,16 @@ OWNERS = {
 }
 # Modules in the order the data flows: each may import from those before it only.
 ORDER = (
-    *("errors", "files", "destination", "arrays", "bitmaps", "knobs", "config", "options", "presets", "cli"),
-    *("machine", "stopping", "folders", "console"),
+    *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "options", "presets", "cli"),
+    *("sections", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
     *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
     *("latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures", "animation", "tracking"),
-    *("summary", "scorecard", "run", "launch", "trained", "scoreboard", "generate", "morph"),
+    *("summary", "scorecard", "explorer", "report", "run", "launch", "trained", "scoreboard", "generate", "morph"),
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
-WITHOUT_TORCH |= {"schedule", "options", "destination"}
+WITHOUT_TORCH |= {"schedule", "options", "destination", "markup", "sections"}
 LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate", "likelihood", "latent_quality"}
 
 

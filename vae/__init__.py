@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae.build import load_model
     from vae.model import VAE, VAEOutput, interpolate, reparameterize
+    from vae.report import write_report
     from vae.trained import Trained, open_run
 
 _HOMES = {
@@ -16,8 +17,9 @@ _HOMES = {
     "load_model": "vae.build",
     "open_run": "vae.trained",
     "reparameterize": "vae.model",
+    "write_report": "vae.report",
 }
-__all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run", "reparameterize"]
+__all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run", "reparameterize", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -150,8 +150,8 @@ class Pictures:
         return samples, reconstructions
 
     @torch.no_grad()
-    def draw_closing(self, model: VAE, rows: list[dict[str, Any]]) -> None:
-        """Draw what stands at the end of a run, t-SNE excepted."""
+    def draw_closing(self, model: VAE, rows: list[dict[str, Any]], mu: Tensor) -> None:
+        """Draw what stands at the end of a run, t-SNE excepted; `mu` (N, D) are the test split's posterior means."""
         epoch = rows[-1]["epoch"]
         self._draw_grids(model, epoch, self.run_dir / "samples.png", self.run_dir / "reconstructions.png")
         figures.draw_loss_curves(
@@ -159,7 +159,7 @@ class Pictures:
         )
         self._draw_interpolation(model, epoch)
         if model.latent_dim == 2:
-            self._draw_plane(model, epoch)
+            self._draw_plane(model, epoch, mu)
 
     def _draw_interpolation(self, model: VAE, epoch: int) -> None:
         """Straight lines between two test images' posterior means, of one class where the model is conditional."""
@@ -195,9 +195,8 @@ class Pictures:
             gap=4,
         )
 
-    def _draw_plane(self, model: VAE, epoch: int) -> None:
+    def _draw_plane(self, model: VAE, epoch: int, mu: Tensor) -> None:
         test = self.splits.test
-        mu, _ = posterior(model, test)
         title = f"Posterior means of the {len(mu):,} test images"
         self._scatter("latent_scatter.png", mu.cpu().numpy(), test.labels, title, epoch, "z")
         count = MANIFOLD_PER_CLASS if self.classes else MANIFOLD
@@ -214,11 +213,10 @@ class Pictures:
             subtitle=self._subtitle(epoch, f"{count}×{count} quantiles of the prior"),
         )
 
-    def draw_tsne(self, model: VAE, epoch: int, *, count: int) -> tuple[Tensor, Split]:
-        """Draw t-SNE of `count` test images' posterior means; returns these means (N, D) and the images."""
-        test = self.splits.test
-        chosen = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(self.seed))[:count])
-        mu, _ = posterior(model, chosen)
+    def draw_tsne(self, mu: Tensor, epoch: int, *, count: int) -> tuple[Tensor, Split]:
+        """Draw t-SNE of `count` of the test images' posterior means (N, D); returns these means and the images."""
+        order = torch.randperm(len(mu), generator=torch.Generator().manual_seed(self.seed))[:count].to(mu.device)
+        mu, chosen = mu[order], self.splits.test.take(order)
         plane = tsne(mu.cpu().numpy(), seed=self.seed)
         title = f"t-SNE of the posterior means of {len(chosen):,} test images"
         self._scatter("tsne.png", plane, chosen.labels, title, epoch, "t-SNE ")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import shlex
+from typing import Any, NamedTuple
 
 from vae.config import Config
 from vae.errors import UsageError
@@ -52,6 +54,56 @@ DESCRIPTIONS = {
     "mlp-32d": "grids and a checkpoint after every epoch, mixed precision",
     "mlp-20d": "two hidden layers, the usual notebook's sizes",
 }
+
+
+class Expected(NamedTuple):
+    """What a preset's test loss comes to on MNIST, nats per image: `benchmarks/results.json` in two numbers."""
+
+    num_epochs: int
+    seeds: int
+    mean: float
+    std: float
+
+
+EXPECTED = {
+    "mlp-2d": Expected(60, 3, 148.02, 0.43),
+    "conv-2d": Expected(5, 3, 38.43, 0.33),
+    "mlp-64d": Expected(25, 3, 107.54, 0.17),
+    "mlp-32d": Expected(20, 3, 103.09, 0.09),
+    "mlp-20d": Expected(20, 3, 100.17, 0.36),
+}
+
+
+def expectation(config: Config) -> tuple[Expected | None, str]:
+    """What the test loss of a run should be; or `None`, and why there is no such figure."""
+    expected = EXPECTED.get(config.preset)
+    if expected is None:
+        return None, f"no figures have been measured for the preset {config.preset}"
+    if config.dataset not in ("auto", "mnist"):
+        return None, f"figures have been measured on MNIST only, and this is {config.dataset}"
+    usual = configure({"preset": config.preset, "num_epochs": expected.num_epochs}).hparams()
+    free = {"dataset", "precision", "seed"}  # these move the figure by no more than the seeds do
+    for name, value in config.hparams().items():
+        if name not in free and value != usual[name]:
+            told = f"{name} is {_plain(value)}, not {_plain(usual[name])}"
+            return None, f"this is not the {config.preset} that was measured: {told}"
+    return expected, ""
+
+
+def command_line(config: Config) -> str:
+    """The command that trains this run again, whatever the defaults of its preset are left unsaid."""
+    usual = dataclasses.asdict(configure({"preset": config.preset}))
+    left_out = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
+    given: dict[str, Any] = {"preset": config.preset} if config.preset != "mlp-2d" else {}
+    given |= {"dataset": config.dataset, "seed": config.seed}
+    given |= {name: value for name, value in config.to_dict().items() if name not in left_out and value != usual[name]}
+    words = ["python", "main.py"]
+    for name, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def configure(given: dict[str, Any]) -> Config:

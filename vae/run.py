@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vae import checkpoint, folders, machine, summary
+from vae import checkpoint, folders, machine, report, summary
 from vae.animation import KINDS, animate_run
 from vae.averaging import WeightAverage
 from vae.build import build_model, build_optimizer, build_splits, load_model, start_from_images
@@ -19,7 +19,7 @@ from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits
-from vae.evaluate import evaluate
+from vae.evaluate import evaluate, posterior
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
 from vae.pictures import Pictures
@@ -235,20 +235,22 @@ class Run:
     def _close(self, stopper: Stopper, pictures: Pictures) -> None:
         """Draw the closing pictures, record the closing figures, print the table."""
         rows, run_dir = self.tracker.rows, self.folders.run_dir
-        pictures.draw_closing(self.shown, rows)
+        mu, _ = posterior(self.shown, self.splits.test)
+        pictures.draw_closing(self.shown, rows, mu)
         stopper.check()
         if self.config.gif:
             animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
             stopper.check()
         if self.config.side_by_side:
             pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
-        mu, chosen = pictures.draw_tsne(self.shown, self.epoch, count=self.config.tsne_samples)
+        points, chosen = pictures.draw_tsne(mu, self.epoch, count=self.config.tsne_samples)
         stopper.check()
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
-        self.tracker.log_embedding(mu, names, to_pixels(chosen.images), self.epoch)
+        self.tracker.log_embedding(points, names, to_pixels(chosen.images), self.epoch)
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
         results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
         write_json(self.folders.results, results)
+        report.write(run_dir, self.shown, self.splits, mu, epoch=self.epoch)
         title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"
         self.console.table(title, summary.closing_table(results, run_dir))
         if not results["test"]["active_units"] and self.epoch > self.config.kl_warmup_epochs:

@@ -121,5 +121,6 @@ def closing_table(found: dict[str, Any], run_dir: Path) -> Table:
         ("latents", f"{active} of {latents} active{idle}"),
         ("speed", speed),
         ("pictures", ", ".join(sorted(path.name for path in run_dir.glob("*.png")))),
+        ("report", f"{shown(run_dir / 'report.html')}: open it in a browser"),
         ("files", f"{shown(run_dir)} (checkpoints/last.pt, metrics.jsonl, results.json)"),
     ]

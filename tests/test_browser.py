@@ -1,0 +1,358 @@
+"""The report in real Chromium: what the page computes, how it answers to mouse, touch and keys, what it won't run."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_main
+
+from vae import VAE, load_model
+from vae.data import load_splits
+from vae.report import write
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
+
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900"),
+)
+NEXT_FRAME = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+DIGIT = "return Array.from(digit.getContext('2d').getImageData(0, 0, digit.width, digit.height).data)"
+DECODE = "return arguments[0].map((z) => Array.from(vae.decode(new Float32Array(z), arguments[1])))"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Folder of a run with 16 latents."""
+    root = tmp_path_factory.mktemp("many")
+    flags = ["--num_epochs", "6", "--kl_warmup_epochs", "6", "--latent_dim", "16", "--lr", "0.01"]
+    assert run_main(root, "--run_name", "many", *flags) == 0
+    return root / "outputs" / "many"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Folder of a conditional run with 3 latents, GELU and the continuous Bernoulli."""
+    root = tmp_path_factory.mktemp("given")
+    flags = ["--activation", "gelu", "--recon_loss", "continuous_bernoulli", "--hidden_dims", "40", "30"]
+    flags += ["--num_epochs", "1", "--lr", "0.01", "--conditional", "--latent_dim", "3"]
+    assert run_main(root, "--run_name", "g", *flags) == 0
+    return root / "outputs" / "g"
+
+
+@pytest.fixture
+def plane(finished_run):
+    return finished_run / "outputs" / "whole"
+
+
+def open_report(browser, run_dir):
+    browser.get_log("browser")  # what an earlier page left there
+    browser.get((run_dir / "report.html").as_uri())
+    browser.execute_async_script(NEXT_FRAME)
+    assert browser.get_log("browser") == []
+
+
+def digit(browser):
+    """The decoded image on the page, grey levels."""
+    browser.execute_async_script(NEXT_FRAME)
+    pixels = browser.execute_script("const digit = document.getElementById('digit');" + DIGIT)
+    return np.array(pixels).reshape(-1, 4)[:, 0]
+
+
+def point(browser):
+    browser.execute_async_script(NEXT_FRAME)
+    return np.array(browser.execute_script("return Array.from(vae.point.z)"))
+
+
+def by_id(browser, name):
+    return browser.find_element(By.ID, name)
+
+
+def assert_page_decodes_as_torch(browser, model, classes=1):
+    """At 100 random latents of each of up to three classes, every pixel within 1/255."""
+    z = torch.randn(100, model.latent_dim, generator=torch.Generator().manual_seed(7)) * 1.3
+    for y in range(min(classes, 3)):
+        page = np.array(browser.execute_script(DECODE, z.tolist(), y))
+        own = model.decode(z, torch.full((100,), y)).flatten(1).detach().numpy()
+        assert np.abs(page - own).max() <= 1 / 255
+        assert own.std(0).max() > 0.01  # a decoder that does nothing would prove nothing
+
+
+def test_the_page_loads_without_an_error_and_decodes_what_torch_decodes(browser, plane, many, given, capsys):
+    for run_dir, classes in ((plane, 1), (many, 1), (given, 10)):
+        open_report(browser, run_dir)
+        assert_page_decodes_as_torch(browser, load_model(run_dir), classes)
+        with capsys.disabled():
+            print(f" [{run_dir.name}: {by_id(browser, 'timing').text}]", end="")
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        *({"activation": name} for name in ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")),
+        {"block": "gated"},
+        {"block": "residual", "activation": "silu"},
+        {"block": "residual", "hidden_dims": (16, 16), "image_shape": (3, 28, 28), "prior": "flow"},
+    ],
+    ids=lambda built: "-".join(map(str, built.values())),
+)
+def test_every_kind_of_layer_is_torchs(browser, plane, tmp_path, built):
+    model = VAE(4, **{"hidden_dims": (24, 16), **built})
+    for weight in model.decoder.parameters():
+        torch.nn.init.normal_(weight, std=0.4)  # so that no unit sits where its activation is straight
+    open_fresh(browser, plane, tmp_path, model)
+    assert_page_decodes_as_torch(browser, model)
+
+
+def open_fresh(browser, run_dir, tmp_path, model):
+    """Open a report like that of `run_dir` with another model in the explorer."""
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    splits = load_splits("digits", Path())
+    with torch.no_grad():
+        mu = torch.randn(len(splits.test), model.latent_dim, generator=torch.Generator().manual_seed(1))
+    write(copy, model.eval(), splits, mu, epoch=4)
+    open_report(browser, copy)
+
+
+def test_the_default_model_decodes_within_a_frame(browser, plane, tmp_path, capsys):
+    open_fresh(browser, plane, tmp_path, VAE(2))
+    milliseconds = float(by_id(browser, "timing").get_attribute("data-milliseconds"))
+    with capsys.disabled():
+        print(f" [default model: {milliseconds:.2f} ms a decode]", end="")
+    assert milliseconds < 16
+
+
+def test_moving_over_the_map_decodes_what_lies_there(browser, plane):
+    open_report(browser, plane)
+    canvas, model = by_id(browser, "map"), load_model(plane)
+    before = digit(browser)
+    square = browser.execute_script("return data.explorer.map")
+    side = canvas.size["width"]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    for right, down in ((0.3, 0.2), (-0.25, 0.1)):
+        ActionChains(browser).move_to_element_with_offset(canvas, round(right * side), round(down * side)).perform()
+        z = point(browser)
+        expected = [square["left"] + square["side"] * (0.5 + right), square["bottom"] + square["side"] * (0.5 - down)]
+        np.testing.assert_allclose(z, expected, atol=square["side"] * 3 / side)
+        shown = digit(browser)
+        decoded = model.decode(torch.tensor(z[None], dtype=torch.float32)).flatten().detach().numpy() * 255
+        assert np.abs(shown - decoded).max() <= 1.5  # 1 for the 16 bits, a half for rounding
+        assert (shown != before).any()
+        before = shown
+    assert "nearest test image: " in by_id(browser, "near").text
+
+
+def test_arrow_keys_move_over_the_map_and_stay_on_it(browser, plane):
+    open_report(browser, plane)
+    canvas = by_id(browser, "map")
+    browser.execute_script("vae.show([0, 0])")
+    canvas.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    square = browser.execute_script("return data.explorer.map")
+    np.testing.assert_allclose(point(browser), np.array([2, 1]) * square["side"] / 80, rtol=1e-5)
+    for _ in range(30):
+        canvas.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    assert point(browser)[0] == pytest.approx(square["left"], rel=1e-5)
+
+
+def test_a_touch_moves_over_the_map(browser, plane):
+    open_report(browser, plane)
+    box = by_id(browser, "map").rect
+    before, top = digit(browser), browser.execute_script("return scrollY")
+    at = {"x": box["x"] + 0.8 * box["width"], "y": box["y"] - top + 0.3 * box["height"]}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+    touched = digit(browser)
+    at["x"] -= 0.5 * box["width"]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
+    moved = digit(browser)
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert (touched != before).any() and (moved != touched).any()
+
+
+def test_sliders_move_their_latents_the_most_active_first(browser, many):
+    open_report(browser, many)
+    units = browser.execute_script("return data.explorer.units")
+    variances = [unit["variance"] for unit in units]
+    assert len(units) > 12 and variances == sorted(variances, reverse=True)
+    sliders = browser.find_elements(By.CSS_SELECTOR, ".slider input")
+    assert sum(slider.is_displayed() for slider in sliders) == 12
+    by_id(browser, "more").click()
+    assert all(slider.is_displayed() for slider in sliders)
+    before, z = digit(browser), point(browser)
+    sliders[0].send_keys(Keys.END)
+    moved = point(browser)
+    assert moved[units[0]["index"]] == pytest.approx(units[0]["high"], abs=0.02)
+    assert (np.delete(moved, units[0]["index"]) == np.delete(z, units[0]["index"])).all()
+    assert (digit(browser) != before).any()
+
+
+def test_test_images_start_a_point_and_a_morph_between_the_last_two(browser, many):
+    open_report(browser, many)
+    thumbs = browser.find_elements(By.CSS_SELECTOR, "#starts .thumb")
+    splits, model = load_splits("digits", Path()), load_model(many)
+    ends = []
+    for label in (3, 7):
+        thumbs[label].click()
+        image = splits.test.images[splits.test.labels == label][:1]
+        ends.append(model.encode(image.float() / 255)[0][0].detach().numpy())
+        np.testing.assert_allclose(point(browser), ends[-1], atol=2e-3)
+    morph = by_id(browser, "morph")
+    browser.execute_script(
+        "arguments[0].value = 0.25; arguments[0].dispatchEvent(new Event('input'))",
+        morph,
+    )
+    np.testing.assert_allclose(point(browser), 0.75 * ends[0] + 0.25 * ends[1], atol=2e-3)
+    by_id(browser, "play").click()
+    first = point(browser)
+    browser.execute_async_script("setTimeout(arguments[0], 300)")
+    assert (point(browser) != first).any()
+    by_id(browser, "play").click()
+    still = point(browser)
+    browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert (point(browser) == still).all()
+
+
+def test_random_draws_from_the_prior(browser, many):
+    open_report(browser, many)
+    draws = []
+    for _ in range(40):
+        by_id(browser, "random").click()
+        draws.append(point(browser))
+    draws = np.array(draws)
+    assert len(np.unique(draws[:, 0])) == 40
+    # 640 standard normal numbers: each bound is more than five standard errors away
+    assert abs(draws.mean()) < 0.2 and abs(draws.std() - 1) < 0.15
+    by_id(browser, "origin").click()
+    assert (point(browser) == 0).all()
+
+
+def test_a_class_is_chosen_for_a_conditional_model(browser, given):
+    open_report(browser, given)
+    model = load_model(given)
+    browser.execute_script("vae.show([0.5, -0.5, 1])")
+    for label in (2, 9):
+        browser.find_element(By.CSS_SELECTOR, f"label[for=class-{label}]").click()
+        decoded = model.decode(torch.tensor([[0.5, -0.5, 1.0]]), torch.tensor([label])).flatten().detach() * 255
+        assert np.abs(digit(browser) - decoded.numpy()).max() <= 1.5
+
+
+def test_a_decoder_too_slow_for_the_page_shows_the_nearest_image_of_those_decoded_beforehand(browser, plane, tmp_path):
+    model = VAE(2, arch="conv", base_channels=4)
+    for weight in model.decoder.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    open_fresh(browser, plane, tmp_path, model)
+    assert "Decoded beforehand: the decoder is convolutional" in by_id(browser, "explore").text
+    square = browser.execute_script("return data.explorer.map")
+    cell = square["side"] / 32
+    z = [square["left"] + 20.5 * cell, square["bottom"] + 7.5 * cell]
+    browser.execute_script("vae.show(arguments[0])", [z[0] + 0.3 * cell, z[1] - 0.3 * cell])
+    decoded = model.decode(torch.tensor([z])).flatten().detach().numpy() * 255
+    assert np.abs(digit(browser) - decoded).max() <= 1
+
+
+def test_the_curves_are_read_with_pointer_and_keys(browser, plane):
+    open_report(browser, plane)
+    rows = [json.loads(line) for line in (plane / "metrics.jsonl").read_text().splitlines()]
+    curves, epoch = by_id(browser, "curves"), by_id(browser, "epoch")
+    assert epoch.text == "epoch 4"
+    curves.send_keys(Keys.ARROW_LEFT)
+    assert epoch.text == "epoch 3" and curves.get_attribute("aria-valuenow") == "3"
+    assert f"train {rows[2]['train/loss']:.2f}" in curves.text.replace("\n", " ")
+    picture = curves.find_element(By.TAG_NAME, "svg")
+    ActionChains(browser).move_to_element_with_offset(picture, -picture.size["width"] // 2 + 50, 0).perform()
+    assert epoch.text == "epoch 1" and f"test {rows[0]['test/kl']:.2f}" in curves.text.replace("\n", " ")
+
+
+def test_pictures_open_large_and_close_again(browser, plane):
+    open_report(browser, plane)
+    viewer = by_id(browser, "viewer")
+    for close in (lambda: viewer.click(), lambda: ActionChains(browser).send_keys(Keys.ESCAPE).perform()):
+        browser.find_element(By.CLASS_NAME, "picture").click()
+        assert viewer.is_displayed() and browser.execute_script("return viewer.firstElementChild.naturalWidth") > 300
+        close()
+        assert not viewer.is_displayed()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_window(browser, plane, many, given, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for run_dir in (plane, many, given):
+            open_report(browser, run_dir)
+            assert browser.execute_script("return document.documentElement.scrollWidth") == width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_every_control_has_a_name(browser, plane, many, given):
+    for run_dir in (plane, many, given):
+        open_report(browser, run_dir)
+        for control in browser.find_elements(By.CSS_SELECTOR, "button, input, canvas[tabindex], [role=slider]"):
+            if control.is_displayed():
+                assert control.accessible_name, control.get_attribute("outerHTML")[:200]
+
+
+def test_hostile_names_execute_nothing(browser, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    hostile = "<img src=x onerror=document.title='owned'>"
+    for name in (hostile, "<svg onload=document.title='owned'>", "'\"&amp;{{data}}"):
+        folder = tmp_path / "<script>document.title='owned'<" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{i}.png")
+    flags = ["--dataset", "folder", "--data_dir", str(folder.parent), "--image_size", "8", "--num_epochs", "1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run_main(tmp_path, *flags, "--run_name", "it's & {{data}}", "--conditional") == 0
+    run_dir = tmp_path / "outputs" / "it's & {{data}}"
+    open_report(browser, run_dir)
+    browser.execute_async_script("setTimeout(arguments[0], 200)")
+    assert browser.title == "mlp-32-2d-conditional on <script>document.title='owned'<"
+    assert hostile in by_id(browser, "legend").text
+    # and were one to get through, the page's policy stops it
+    page = run_dir / "report.html"
+    page.write_text(page.read_text().replace("<main>", f"<main>{hostile}<script>document.title = 'owned'</script>"))
+    browser.get(page.as_uri())
+    browser.execute_async_script("setTimeout(arguments[0], 200)")
+    assert "owned" not in browser.title.removesuffix("document.title='owned'<")
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
+
+
+def test_reduced_motion_is_respected(browser, many):
+    media = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        open_report(browser, many)
+        by_id(browser, "play").click()
+        browser.execute_async_script("setTimeout(arguments[0], 3000)")
+        assert by_id(browser, "play").get_attribute("aria-pressed") == "false"  # once, not over and over
+        assert float(by_id(browser, "morph").get_attribute("value")) == 1
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,288 @@
+import base64
+import json
+import re
+import shlex
+import shutil
+import statistics
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_main
+
+from vae import VAE, explorer, figures, load_model, report
+from vae.checkpoint import CheckpointError
+from vae.cli import parse_args
+from vae.data import load_splits
+from vae.errors import UserError
+from vae.markup import PAGE, data_block, escape
+from vae.presets import EXPECTED, PRESETS, command_line, configure, expectation
+from vae.report import write_report
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{data}} \u2028\u202e&amp;"
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, and the text of its data block."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.data, self._inside = [], "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = ("type", "application/json") in attrs
+
+    def handle_data(self, data):
+        self.data += data if self._inside else ""
+
+    def handle_endtag(self, tag):
+        self._inside = False
+
+
+def page_of(run_dir):
+    return (run_dir / "report.html").read_text("utf-8")
+
+
+def unblob(blob):
+    raw = np.frombuffer(base64.b64decode(blob["data"]), np.dtype(blob["dtype"]).newbyteorder("<"))
+    return raw.reshape(blob["shape"])
+
+
+def test_a_finished_run_leaves_a_report_and_the_screen_says_where(finished_run, tmp_path, capsys):
+    assert (finished_run / "outputs" / "whole" / "report.html").is_file()
+    assert run_main(tmp_path, "--run_name", "here", "--num_epochs", "1") == 0
+    assert re.search(r"report +\S*here/report\.html", capsys.readouterr().out)
+
+
+def test_writing_it_again_from_the_folder_gives_the_same_bytes(finished_run):
+    run_dir = finished_run / "outputs" / "whole"
+    before = (run_dir / "report.html").read_bytes()
+    assert write_report(run_dir) == run_dir / "report.html"
+    assert (run_dir / "report.html").read_bytes() == before
+
+
+def test_the_page_says_what_the_run_recorded(finished_run):
+    run_dir = finished_run / "outputs" / "whole"
+    page, results = page_of(run_dir), json.loads((run_dir / "results.json").read_text())
+    for split in ("train", "val", "test"):
+        for figure in (-results[split]["elbo"], results[split]["recon"], results[split]["kl"]):
+            assert f"{figure:.2f}" in page
+    assert results["protocol"] in page
+    curves = json.loads(Tags(page).data)["curves"]
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert curves["epochs"] == [1, 2, 3, 4]
+    assert curves["panels"][1]["lines"]["test"] == [round(row["test/recon"], 4) for row in rows]
+    for picture in ("samples", "reconstructions", "manifold", "tsne"):
+        assert base64.b64encode((run_dir / f"{picture}.png").read_bytes()).decode() in page
+
+
+def test_the_page_refers_to_nothing_outside_itself(finished_run):
+    page = page_of(finished_run / "outputs" / "whole")
+    for tag, attributes in Tags(page).tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value[:80])
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+    for file in PAGE.iterdir():
+        source = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")  # a name, never fetched
+        assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)|fetch\(|XMLHttp|WebSocket|import\(", source), file
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+
+
+def test_nothing_from_a_run_can_become_markup(finished_run, tmp_path):
+    run_dir = tmp_path / "outputs" / "copy"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    plain = Tags(page_of(run_dir)).tags
+    facts = json.loads((run_dir / "config.json").read_text())
+    results = json.loads((run_dir / "results.json").read_text())
+    facts |= {"dataset": HOSTILE, "device": HOSTILE, "git_commit": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    facts["protocol"] = results["protocol"] = results["evaluation"] = results["unit"] = results["dataset"] = HOSTILE
+    (run_dir / "config.json").write_text(json.dumps(facts))
+    (run_dir / "results.json").write_text(json.dumps(results))
+    state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    state["places"]["data_dir"] = str(tmp_path)
+    torch.save(state, run_dir / "checkpoints" / "last.pt")
+    write_report(run_dir)
+    assert [tag for tag, _ in Tags(page_of(run_dir)).tags] == [tag for tag, _ in plain]
+    assert "<script>alert" not in page_of(run_dir) and "onerror=alert(1)>" not in page_of(run_dir)
+    assert "{{data}}" in page_of(run_dir)  # as text: what is filled in is not read again
+
+
+def test_data_blocks_and_text_hold_what_they_were_given():
+    block = data_block({HOSTILE: [HOSTILE]})
+    assert json.loads(block) == {HOSTILE: [HOSTILE]}
+    assert block.isascii() and not set("<>&") & set(block)
+    assert escape("<b>\x1b[31m\u202e'\"") == "&lt;b&gt;\ufffd[31m\ufffd&#x27;&quot;"
+
+
+def test_the_weights_in_the_page_are_the_decoders_in_16_bits(finished_run):
+    run_dir = finished_run / "outputs" / "whole"
+    program = json.loads(Tags(page_of(run_dir)).data)["explorer"]["program"]
+    assert [step["op"] for step in program["steps"]] == ["linear", "relu", "linear"]
+    matrices, vectors = unblob(program["matrices"]), unblob(program["vectors"])
+    assert (matrices.dtype, vectors.dtype) == (np.int16, np.float32)
+    own = load_model(run_dir).decoder.state_dict()
+    for layer in ("body.0", "head"):
+        weight, bias = (own[f"{layer}.{name}"].numpy() for name in ("weight", "bias"))
+        rows, matrices = matrices[: weight.size].reshape(weight.shape), matrices[weight.size :]
+        (scale, stored), vectors = vectors[: 2 * len(bias)].reshape(2, -1), vectors[2 * len(bias) :]
+        assert (abs(rows).max(1) == 32767).all()
+        np.testing.assert_allclose(rows * scale[:, None], weight, rtol=0, atol=0.51 * scale.max())
+        np.testing.assert_array_equal(stored, bias)
+    assert not len(matrices) and not len(vectors)
+
+
+def test_the_map_holds_the_posterior_means(finished_run):
+    run_dir = finished_run / "outputs" / "whole"
+    found = json.loads(Tags(page_of(run_dir)).data)["explorer"]
+    test = load_splits("digits", Path()).test
+    mu, _ = load_model(run_dir).encode(test.images.float() / 255)
+    square = found["map"]
+    corner = np.array([square["left"], square["bottom"]])
+    inside = ((mu.detach().numpy() > corner) & (mu.detach().numpy() < corner + square["side"])).all(1)
+    places = unblob(square["points"]) / 65535 * square["side"] + corner
+    np.testing.assert_allclose(places, mu.detach().numpy()[inside], atol=square["side"] / 65535)
+    assert len(places) + square["outside"] == len(mu) and inside.mean() > 0.98
+    assert unblob(square["labels"]).tolist() == test.labels[inside].tolist()
+    assert found["starts"]["labels"] == [*range(10)] * 4
+
+
+def test_the_default_models_report_is_at_most_5_mb(tmp_path):
+    splits = load_splits("digits", Path())
+    for latent_dim in (2, 20):
+        model = VAE(latent_dim).eval()
+        found = explorer.describe(model, splits, torch.randn(10_000, latent_dim)[: len(splits.test)])
+        own = len(data_block(found))
+        assert own < 2e6, own  # and the pictures of a run on MNIST have 2 MB
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (VAE(2, arch="conv", base_channels=4), "is convolutional"),
+        (VAE(3, arch="conv", base_channels=4, num_classes=10), "is convolutional"),
+        (VAE(2, hidden_dims=(3000, 3000)), "11,364,784 weights"),
+    ],
+)
+def test_a_decoder_that_a_page_cant_run_comes_as_images_with_the_reason(model, reason):
+    splits = load_splits("digits", Path())
+    model.eval()
+    found = explorer.describe(model, splits, torch.randn(len(splits.test), model.latent_dim))
+    assert reason in found["reason"] and found["program"] is None
+    bank = {name: torch.from_numpy(unblob(found["bank"][name]).astype(np.float32)) for name in ("z", "y", "images")}
+    decoded = model.decode(bank["z"][:50], bank["y"][:50].long()).mul(255)
+    torch.testing.assert_close(bank["images"][:50], decoded, atol=1.0, rtol=0)
+    assert len(data_block(found)) < 2.5e6
+
+
+def test_images_too_large_to_bring_along_are_left_out_and_the_page_says_so(finished_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(explorer, "BANK_BYTES", 20_000)
+    splits = load_splits("digits", Path())
+    for latent_dim in (2, 3):
+        model = VAE(latent_dim, arch="conv", base_channels=2).eval()
+        found = explorer.describe(model, splits, torch.randn(len(splits.test), latent_dim))
+        assert found["bank"] is None
+    monkeypatch.setattr(explorer, "MAX_WEIGHTS", 10)
+    run_dir = tmp_path / "whole"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    page = write_report(run_dir).read_text("utf-8")
+    assert "There is none for this model: the decoder has" in page and 'id="digit"' not in page
+
+
+def test_a_conditional_run_and_an_unlabelled_one_with_colours_get_their_reports(tmp_path):
+    from PIL import Image
+
+    assert run_main(tmp_path, "--run_name", "given", "--num_epochs", "1", "--conditional", "--latent_dim", "5") == 0
+    found = json.loads(Tags(page_of(tmp_path / "outputs" / "given")).data)["explorer"]
+    assert found["conditional"] and found["map"] is None
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    flags = ["--dataset", "folder", "--data_dir", str(folder), "--image_size", "8", "--run_name", "colour"]
+    assert run_main(tmp_path, *flags, "--num_epochs", "1") == 0
+    found = json.loads(Tags(page_of(tmp_path / "outputs" / "colour")).data)["explorer"]
+    assert found["shape"] == [3, 8, 8] and found["classes"] == []
+
+
+def test_a_run_that_was_stopped_gets_a_report_that_says_so(finished_run, tmp_path):
+    run_dir = tmp_path / "outputs" / "stopped"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    shutil.copy(run_dir / "checkpoints" / "epoch_002.pt", run_dir / "checkpoints" / "last.pt")
+    (run_dir / "results.json").unlink()
+    page = write_report(run_dir).read_text()
+    assert "This run stands at epoch 2 of 4." in page
+    row = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[1])
+    assert f"{row['test/loss']:.2f}" in page
+
+
+def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        write_report(tmp_path)
+    run_dir = tmp_path / "new"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    torch.save(state | {"epoch": 0}, run_dir / "checkpoints" / "last.pt")
+    with pytest.raises(UserError, match="no epoch is done yet"):
+        write_report(run_dir)
+    torch.save(state, run_dir / "checkpoints" / "last.pt")
+    (run_dir / "results.json").write_text("[1, 2")
+    with pytest.raises(UserError, match=r"results\.json is damaged"):
+        write_report(run_dir)
+    (run_dir / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        write_report(run_dir)
+
+
+def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_among_them():
+    for length in (1, 2, 500, 501, 12_345):
+        shown = [row["epoch"] for row in report._thinned([{"epoch": n + 1} for n in range(length)])]
+        assert len(shown) == min(length, 500) and (shown[0], shown[-1]) == (1, length)
+        assert np.ptp(np.diff(shown)) <= 1 if length > 1 else True
+
+
+def test_expected_figures_are_those_of_the_benchmark():
+    entries = json.loads((Path(__file__).parent.parent / "benchmarks" / "results.json").read_text())
+    for preset, expected in EXPECTED.items():
+        losses = [e["test"]["loss"] for e in entries if (e["preset"], e["epoch"]) == (preset, expected.num_epochs)]
+        assert len(losses) == expected.seeds
+        assert statistics.mean(losses) == pytest.approx(expected.mean, abs=0.006)
+        assert statistics.stdev(losses) == pytest.approx(expected.std, abs=0.006)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_figure_is_expected_of_the_run_that_was_measured_and_of_no_other(preset):
+    measured = {"preset": preset, "dataset": "mnist", "num_epochs": EXPECTED[preset].num_epochs}
+    assert expectation(configure({**measured, "seed": 5, "run_name": "x"})) == (EXPECTED[preset], "")
+    for change in ({"num_epochs": 7}, {"latent_dim": 9}, {"beta": 2.0}, {"lr": 0.1}, {"dataset": "kmnist"}):
+        found, reason = expectation(configure({**measured, **change}))
+        assert found is None and (str(next(iter(change.values()))).rstrip(".0") in reason)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"preset": "mlp-64d", "side_by_side": False, "seed": 3},
+        {"hidden_dims": (300, 20), "optimizer": "adam", "data_dir": "my data; rm -rf $HOME", "conditional": True},
+        {"preset": "conv-2d", "num_epochs": 3, "lr": 1e-5, "threads": 1},
+    ],
+)
+def test_the_command_to_reproduce_a_run_means_the_same_run(given):
+    config = configure({**given, "dataset": "mnist", "run_name": "x", "quiet": True})
+    words = shlex.split(command_line(config))
+    assert words[:2] == ["python", "main.py"]
+    again = configure({**parse_args(words[2:]), "run_name": "x", "quiet": True})
+    assert again == config
+
+
+def test_the_page_colours_classes_as_the_pictures_do():
+    style = (PAGE / "report.css").read_text()
+    first = style.index("--class-0")
+    colors = re.findall(r"--class-\d: (#\w+);", style[first : style.index("@media", first)])
+    assert tuple(colors) == figures.COLORS

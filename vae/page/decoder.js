@@ -1,0 +1,133 @@
+"use strict";
+// The decoder in plain JavaScript: the steps that vae/explorer.py wrote down, on float32 arrays.
+
+const KINDS = { float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
+
+/** A typed array from base64 of little-endian numbers, which is what every machine with a browser has. */
+function unpack(blob) {
+  const text = atob(blob.data);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return new KINDS[blob.dtype](bytes.buffer);
+}
+
+/** A function that hands out the next n of some values. */
+function taking(values) {
+  let used = 0;
+  return (count) => values.subarray(used, (used += count));
+}
+
+/** erf to 1.5e-7: Abramowitz & Stegun 7.1.26. */
+function erf(x) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(x));
+  const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  return Math.sign(x) * (1 - series * Math.exp(-x * x));
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+
+/** E[x] of a continuous Bernoulli with these logits, as vae/losses.py has it. */
+function continuousBernoulliMean(x) {
+  if (Math.abs(x) < 0.1) return 0.5 + x / 12 - x ** 3 / 720;
+  return 1 / (1 - Math.exp(-Math.max(-80, Math.min(80, x)))) - 1 / x;
+}
+
+function linear({ in: fanIn, out: fanOut }, { matrices, vectors }) {
+  const rows = matrices(fanIn * fanOut); // 16 bits, to be multiplied by their row's scale
+  const scale = vectors(fanOut);
+  const bias = vectors(fanOut);
+  const weight = Float32Array.from(rows, (value, i) => value * scale[Math.floor(i / fanIn)]);
+  return (h) => {
+    const result = new Float32Array(fanOut);
+    for (let o = 0, at = 0; o < fanOut; o++) {
+      let a = bias[o], b = 0, c = 0, d = 0, i = 0;
+      for (; i + 3 < fanIn; i += 4, at += 4) { // four sums at once: a core adds them side by side
+        a += weight[at] * h[i];
+        b += weight[at + 1] * h[i + 1];
+        c += weight[at + 2] * h[i + 2];
+        d += weight[at + 3] * h[i + 3];
+      }
+      for (; i < fanIn; i++, at++) a += weight[at] * h[i];
+      result[o] = a + b + c + d;
+    }
+    return result;
+  };
+}
+
+function norm({ width, eps }, { vectors }) {
+  const weight = vectors(width);
+  const bias = vectors(width);
+  return (h) => {
+    let mean = 0, variance = 0;
+    for (const value of h) mean += value / width;
+    for (const value of h) variance += (value - mean) ** 2 / width;
+    const scale = 1 / Math.sqrt(variance + eps);
+    return h.map((value, i) => (value - mean) * scale * weight[i] + bias[i]);
+  };
+}
+
+function residual({ body }, weights) {
+  const inner = chain(body, weights);
+  return (h) => {
+    const change = inner(h);
+    return h.map((value, i) => value + change[i]);
+  };
+}
+
+function gate() {
+  return (h) => h.slice(0, h.length / 2).map((value, i) => value * sigmoid(h[h.length / 2 + i]));
+}
+
+const eachBy = (f) => () => (h) => h.map(f);
+
+const STEPS = {
+  linear,
+  norm,
+  residual,
+  gate,
+  relu: eachBy((x) => (x > 0 ? x : 0)),
+  leaky_relu: ({ slope }) => (h) => h.map((x) => (x > 0 ? x : slope * x)),
+  elu: ({ alpha }) => (h) => h.map((x) => (x > 0 ? x : alpha * Math.expm1(x))),
+  silu: eachBy((x) => x * sigmoid(x)),
+  gelu: eachBy((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
+  tanh: eachBy(Math.tanh),
+};
+
+/** One function from a list of steps, which take their weights in order. */
+function chain(steps, weights) {
+  const parts = steps.map((step) => STEPS[step.op](step, weights));
+  return (h) => parts.reduce((value, part) => part(value), h);
+}
+
+/** A function from latents z and a class y to pixel means in [0, 1], C·H·W of them. */
+function makeDecoder(model) {
+  if (model.bank) return fromBank(model);
+  const { steps, matrices, vectors } = model.program;
+  const run = chain(steps, { matrices: taking(unpack(matrices)), vectors: taking(unpack(vectors)) });
+  const mean = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
+  const classes = model.conditional ? model.classes.length : 0;
+  const input = new Float32Array(model.latents + classes);
+  return (z, y) => {
+    input.fill(0);
+    input.set(z);
+    if (classes) input[model.latents + y] = 1;
+    return run(input).map(mean);
+  };
+}
+
+/** In the decoder's place: the nearest of the images that were decoded beforehand. */
+function fromBank(model) {
+  const { bank, latents, conditional } = model;
+  const places = unpack(bank.z), labels = unpack(bank.y), images = unpack(bank.images);
+  const pixels = model.shape[0] * model.shape[1] * model.shape[2];
+  return (z, y) => {
+    let nearest = 0, least = Infinity;
+    for (let n = 0; n < labels.length; n++) {
+      if (conditional && labels[n] !== y) continue;
+      let distance = 0;
+      for (let d = 0; d < latents; d++) distance += (places[n * latents + d] - z[d]) ** 2;
+      if (distance < least) [nearest, least] = [n, distance];
+    }
+    return Float32Array.from(images.subarray(nearest * pixels, (nearest + 1) * pixels), (value) => value / 255);
+  };
+}

@@ -1,0 +1,158 @@
+"""report.html: a run on one page, with its figures, pictures and configuration, and a decoder to play with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vae import checkpoint, explorer, sections, summary
+from vae.build import model_from_state
+from vae.config import Config
+from vae.data import Splits, load_splits
+from vae.evaluate import posterior
+from vae.files import FileError, write_atomic
+from vae.folders import Folders
+from vae.markup import PAGE, assemble, data_block, escape
+from vae.model import VAE
+from vae.tracking import read_metrics
+
+MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
+FACTS = {"config", "dataset", "fallback", "protocol", "parameters", "device", "versions", "git_commit"}
+RESULTS = {"dataset", "protocol", "unit", "evaluation", "epoch", "train", "test", "train_seconds", "seconds_per_epoch"}
+PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write the report of a run that has finished, or was stopped after an epoch or more, into its folder.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UserError: no such run, a damaged file, or data that can't be had.
+    """
+    run_dir = Path(run_dir)
+    last = run_dir / "checkpoints" / "last.pt"
+    state = checkpoint.load(last)
+    model = model_from_state(state, last)
+    config = Config.from_dict(state["config"])
+    splits = load_splits(
+        config.dataset,
+        run_dir.resolve() / state["places"]["data_dir"],
+        val_split=config.val_split,
+        seed=config.seed,
+        image_size=config.image_size,
+        binarize=config.binarize,
+    )
+    if state["fallback"]:
+        splits = splits.standing_in(state["fallback"])
+    mu, _ = posterior(model, splits.test)
+    return write(run_dir, model, splits, mu, epoch=state["epoch"])
+
+
+def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) -> Path:
+    """Write a run's report from the files in its folder and a model that is at hand.
+
+    Args:
+        run_dir: with config.json, metrics.jsonl and, once the run has finished, results.json.
+        model: after `epoch` epochs, in eval mode.
+        splits: the data.
+        mu: posterior means of the test split, (N, D).
+        epoch: how many are done.
+
+    Raises:
+        FileError: no epoch is done, or a file of the run can't be read.
+    """
+    folders = Folders(run_dir, run_dir)
+    if not epoch:
+        raise FileError(f"{run_dir}: no epoch is done yet, so there is nothing to report")
+    facts, rows = _read(folders.config, FACTS), read_metrics(folders.metrics, epoch)
+    config = Config.from_dict(facts["config"])
+    if folders.results.exists():
+        results = _read(folders.results, RESULTS)
+    else:
+        results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
+    rows = _thinned(rows)
+    found = explorer.describe(model, splits, mu)
+    text = assemble(
+        {
+            "title": escape(f"{config.model_name} on {facts['dataset']}"),
+            "run_name": escape(config.run_name),
+            "model": escape(config.model_name),
+            "dataset": escape(facts["dataset"]),
+            "notice": sections.notice(config, facts, epoch),
+            "tiles": sections.tiles(results),
+            "explorer_lead": escape(_lead(found)),
+            "explorer": (PAGE / "explorer.html").read_text("utf-8") if _playable(found) else "",
+            "results": sections.results_section(config, facts, results),
+            "epochs": sections.epochs_table(rows),
+            "pictures": sections.pictures(run_dir),
+            "configuration": sections.configuration(config),
+            "reproduce": sections.reproduce(config, facts),
+            "footer": escape(f"Seed {config.seed}, {facts['device']}. This page is one file and fetches nothing."),
+            "data": data_block({"explorer": found if _playable(found) else None, "curves": _curves(rows)}),
+        }
+    )
+    path = run_dir / "report.html"
+    write_atomic(path, lambda stream: stream.write(text.encode()))
+    return path
+
+
+def _read(path: Path, needed: set[str]) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise FileError(f"can't read {path}: {error.strerror or error}") from None
+    except ValueError:
+        raise FileError(f"{path} is damaged") from None
+    if not isinstance(value, dict) or not needed <= value.keys():
+        raise FileError(f"{path} is damaged")
+    return value
+
+
+def _thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    count = min(len(rows), MAX_EPOCHS)
+    return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _playable(found: dict[str, Any]) -> bool:
+    return bool(found["program"] or found["bank"])
+
+
+def _lead(found: dict[str, Any]) -> str:
+    """What the explorer does with this model, in a sentence or two."""
+    latents, active = found["latents"], len(found["units"])
+    if not _playable(found):
+        return f"There is none for this model: {found['reason']}, and its images are too large to bring along."
+    if found["map"]:
+        outside, total = found["map"]["outside"], found["map"]["total"]
+        count = found["map"]["points"]["shape"][0] + outside
+        shown = f"{count:,} test images" if count == total else f"{count:,} of {total:,} test images"
+        shown += f" ({outside} lie further out)" if outside else ""
+        how = f"The posterior means of {shown}. Move over the map: the place under the pointer is decoded as you go."
+    elif found["bank"]:
+        how = "Start from a test image, or draw from the prior."
+    else:
+        idle = latents - active
+        how = f"A slider for each of the {active} active latents, the most active first."
+        if not active:
+            how = "No latent is active, so that the image hardly changes whatever you do: the posterior has collapsed."
+        elif idle:
+            how += f" {idle} more carry nothing and are left out."
+    return how + (f" Decoded beforehand: {found['reason']}." if found["bank"] else "")
+
+
+def _curves(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The curves' panels: a line for each split."""
+    panels = []
+    for term, title in PANELS.items():
+        lines = {
+            split: [(-1 if term == "elbo" else 1) * row[f"{split}/{term}"] for row in rows]
+            for split in sections.SPLITS
+            if f"{split}/{term}" in rows[-1]
+        }
+        panels.append({"title": title, "lines": {split: [round(v, 4) for v in line] for split, line in lines.items()}})
+    return {"epochs": [row["epoch"] for row in rows], "panels": panels}
