@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from main import main
-from vae import figures, open_run
+from vae import classifier, figures, open_run
 from vae.data import load_splits
 from vae.evaluate import posterior
 from vae.options import COMMANDS
@@ -47,6 +47,19 @@ def test_evaluate_gives_the_figures_that_the_training_ended_with(run_dir, tmp_pa
     assert found["protocol"] == results["protocol"] and found["test"]["images"] == 360
     screen = capsys.readouterr().out
     assert "grey pixels" in screen and f"{-results['test']['elbo']:.2f} = " in screen and "scores.json" in screen
+
+
+def test_evaluate_measures_in_full_what_the_training_s_end_would_have(run_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 1000)
+    places = ["--output", tmp_path / "scores.json", "--data_dir", tmp_path]
+    assert use("evaluate", run_dir, "--num_importance_samples", 100, *places) == 0
+    captured = capsys.readouterr()
+    found = json.loads((tmp_path / "scores.json").read_text())
+    measured = found["measured"]
+    assert measured["num_importance_samples"] == 100 and measured["protocol"] == found["protocol"]
+    assert -measured["test"]["elbo"]["mean"] == pytest.approx(-found["test"]["elbo"], rel=0.01)
+    assert f"{measured['test']['nll']['mean']:.2f} ± " in captured.out
+    assert list((tmp_path / "classifiers").iterdir())
 
 
 def test_results_are_numbered_in_the_run_s_folder_and_never_replaced(run_dir):

@@ -20,6 +20,7 @@ from vae.own_images import OwnImage
 from vae.pictures import MAX_COLUMNS, MAX_NAME
 from vae.pixels import to_pixels
 from vae.reconstruct import Reconstructed
+from vae.scorecard import assess
 from vae.session import Session
 from vae.sources import DataError
 from vae.summary import shown
@@ -40,9 +41,20 @@ def execute(chosen: options.Options) -> int:
 def _evaluate(session: Session, chosen: options.Evaluate) -> None:
     session.trained.split("test")  # data that can't be had is told of before a folder is made
     (path,) = session.paths("evaluation.json")
-    found = scoreboard.score(session.trained)
-    write_json(path, found)
+    trained, samples = session.trained, chosen.num_importance_samples
+    found = scoreboard.score(trained)
     session.console.table(f"{found['dataset']}, epoch {found['epoch']}", scoreboard.table(found))
+    if samples:
+        found["measured"] = assess(
+            trained.model,
+            trained.splits,
+            protocol=trained.protocol,
+            binarize=trained.config.binarize,
+            data_dir=trained.data_dir,
+            num_importance_samples=samples,
+            console=session.console,
+        )
+    write_json(path, found)
     session.wrote(path)
 
 

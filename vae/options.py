@@ -53,7 +53,20 @@ class Evaluate(Options):
 
     name = "evaluate"
     purpose = "the test figures again, with their protocol, as a table and JSON"
-    examples = ("evaluate", "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json")
+    examples = (
+        "evaluate",
+        "evaluate --num_importance_samples 5000",
+        "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
+    )
+
+    num_importance_samples: int = knob(
+        0,
+        "with any, importance-weighted likelihoods too, from as many per image (papers take 5000), and the quality of "
+        "latents and samples",
+        group="command",
+        low=0,
+        high=10_000_000,
+    )
 
 
 @dataclass(frozen=True)

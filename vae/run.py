@@ -263,13 +263,13 @@ class Run:
 
     def _final_eval(self, stopper: Stopper) -> dict[str, Any]:
         """Everything that is measured of a finished model, shown as it is found."""
-        samples = self.config.num_importance_samples
         return assess(
             self.shown,
             self.splits,
-            self.config,
             protocol=self.protocol,
-            num_importance_samples=samples,
+            binarize=self.config.binarize,
+            data_dir=Path(self.config.data_dir),
+            num_importance_samples=self.config.num_importance_samples,
             console=self.console,
             check=stopper.check,
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vae.config import Config
 from vae.console import Console
 from vae.data import Splits
 from vae.measure import measure, num_decoded
@@ -19,9 +18,10 @@ TITLES = {"test": "test", "test_binarised": "binarised"}
 def assess(
     model: VAE,
     splits: Splits,
-    config: Config,
     *,
     protocol: str,
+    binarize: str,
+    data_dir: Path,
     num_importance_samples: int,
     console: Console,
     check: Callable[[], None] = lambda: None,
@@ -31,8 +31,9 @@ def assess(
     Args:
         model: left in eval mode.
         splits: what it was trained on, on its device.
-        config: of its training.
         protocol: how pixels were made into targets and scored.
+        binarize: of its training.
+        data_dir: the classifier that judges samples is kept below.
         num_importance_samples: samples per test image.
         console: the screen.
         check: called between blocks of samples; what it raises ends the measuring.
@@ -42,9 +43,9 @@ def assess(
         console.advance(count)
         check()
 
-    chosen: dict[str, Any] = {"binarize": config.binarize, "num_importance_samples": num_importance_samples}
+    chosen: dict[str, Any] = {"binarize": binarize, "num_importance_samples": num_importance_samples}
     console.start_bar(num_decoded(model, splits, **chosen), unit="samples", title="evaluating")
-    cache_dir = Path(config.data_dir) / "classifiers"
+    cache_dir = data_dir / "classifiers"
     try:
         found = measure(
             model, splits, protocol=protocol, cache_dir=cache_dir, say=console.say, on_samples=on_samples, **chosen

@@ -50,12 +50,17 @@ class Trained:
         Raises:
             DataError: it can't be had, or it is no longer what the model was trained on.
         """
-        data_dir = self._data_dir or self._known_data_dir()
-        splits = build_splits(self.config, Path(data_dir), fallback=self._state["fallback"], say=self._say)
+        data_dir = self.data_dir
+        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"], say=self._say)
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(f"{data_dir} holds other images or classes than {self.path} was trained on: see --data_dir")
         return splits.to(self.device)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the data is looked for: where it was said to lie, or else where the run found it."""
+        return Path(self._data_dir or self._known_data_dir())
 
     def _known_data_dir(self) -> str:
         """Where the run found its data: seen from its folder or, where nothing is there any more, as it was typed."""
