@@ -23,7 +23,7 @@ ORDER = (
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
     *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
     *("latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures", "animation", "tracking"),
-    *("summary", "scorecard", "explorer", "report", "run", "launch", "trained", "scoreboard", "generate", "morph"),
+    *("summary", "scorecard", "trained", "explorer", "report", "run", "launch", "scoreboard", "generate", "morph"),
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import run_main
 
+from main import main
 from vae import VAE, explorer, figures, load_model, report
 from vae.checkpoint import CheckpointError
 from vae.cli import parse_args
@@ -221,8 +222,27 @@ def test_a_run_that_was_stopped_gets_a_report_that_says_so(finished_run, tmp_pat
     assert f"{row['test/loss']:.2f}" in page
 
 
+def test_the_command_writes_it_for_a_checkpoint_on_the_way_and_replaces_none(
+    finished_run, tmp_path, monkeypatch, capsys
+):
+    run_dir = tmp_path / "outputs" / "whole"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    before = page_of(run_dir)
+    checkpoint = str(run_dir / "checkpoints" / "epoch_002.pt")
+    for command in (["report", "--run", str(run_dir)], ["report", "--checkpoint", checkpoint]):
+        assert main([*command, "--device", "cpu"]) == 0
+    assert "report-2.html" in capsys.readouterr().out
+    assert page_of(run_dir) == before == (run_dir / "report" / "report.html").read_text("utf-8")
+    assert "This run stands at epoch 2 of 4." in (run_dir / "report" / "report-2.html").read_text("utf-8")
+    shutil.copy(checkpoint, tmp_path / "alone.pt")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--checkpoint", "alone.pt", "--device", "cpu"]) == 2
+    assert "lies outside a run" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"alone.pt", "outputs"}
+
+
 def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match=r"it has no checkpoints/last\.pt"):
         write_report(tmp_path)
     run_dir = tmp_path / "new"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
@@ -231,12 +251,10 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
     with pytest.raises(UserError, match="no epoch is done yet"):
         write_report(run_dir)
     torch.save(state, run_dir / "checkpoints" / "last.pt")
-    (run_dir / "results.json").write_text("[1, 2")
-    with pytest.raises(UserError, match=r"results\.json is damaged"):
-        write_report(run_dir)
-    (run_dir / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"config\.json is damaged"):
-        write_report(run_dir)
+    for file, damage in (("results.json", "[1, 2"), ("config.json", "{}")):
+        (run_dir / file).write_text(damage)
+        with pytest.raises(UserError, match=f"{file} is damaged"):
+            write_report(run_dir)
 
 
 def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_among_them():

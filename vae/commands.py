@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae import animation, embed, figures, generate, morph, options, reconstruct, scoreboard
+from vae import animation, embed, figures, generate, morph, options, reconstruct, report, scoreboard
 from vae.arrays import write_npz
 from vae.bitmaps import write_gif, write_png
 from vae.errors import UsageError
@@ -245,6 +245,12 @@ def _gif(session: Session, chosen: options.Gif) -> None:
     session.wrote(*paths)
 
 
+def _report(session: Session, chosen: options.Report) -> None:
+    report.folder_of(session.trained)  # what can't be had is told of before a folder is made
+    session.trained.split("test")
+    session.wrote(report.write_report(session.trained, *session.paths("report.html")))
+
+
 DOING: dict[str, Callable[[Session, Any], None]] = {
     "evaluate": _evaluate,
     "sample": _sample,
@@ -254,4 +260,5 @@ DOING: dict[str, Callable[[Session, Any], None]] = {
     "embed": _embed,
     "export": _export,
     "gif": _gif,
+    "report": _report,
 }

@@ -212,5 +212,14 @@ class Gif(Options):
     milliseconds: int = knob(250, "how long each epoch is shown", group="command", low=20, high=10_000)
 
 
-ALL: tuple[type[Options], ...] = (Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif)
+@dataclass(frozen=True)
+class Report(Options):
+    """Knobs of `report`."""
+
+    name = "report"
+    purpose = "the run on one page, with a latent explorer, as every finished run has it"
+    examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
+
+
+ALL: tuple[type[Options], ...] = (Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif, Report)
 COMMANDS = {command.name: command for command in ALL}

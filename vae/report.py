@@ -8,16 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from vae import checkpoint, explorer, sections, summary
-from vae.build import model_from_state
+from vae import explorer, sections, summary
 from vae.config import Config
-from vae.data import Splits, load_splits
+from vae.data import Splits
+from vae.errors import UsageError
 from vae.evaluate import posterior
 from vae.files import FileError, write_atomic
 from vae.folders import Folders
 from vae.markup import PAGE, assemble, data_block, escape
 from vae.model import VAE
 from vae.tracking import read_metrics
+from vae.trained import Trained, open_run
 
 MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
 FACTS = {"config", "dataset", "fallback", "protocol", "parameters", "device", "versions", "git_commit"}
@@ -25,8 +26,12 @@ RESULTS = {"dataset", "protocol", "unit", "evaluation", "epoch", "train", "test"
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Write the report of a run that has finished, or was stopped after an epoch or more, into its folder.
+def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None = None) -> Path:
+    """Write the report of a run that has finished, or was stopped after an epoch or more.
+
+    Args:
+        run: a run's folder, a checkpoint in it, or either of them opened.
+        path: the file to write; `None` for the run's report.html, in place of what is there.
 
     Returns:
         Path of the report.
@@ -34,26 +39,26 @@ def write_report(run_dir: str | Path) -> Path:
     Raises:
         UserError: no such run, a damaged file, or data that can't be had.
     """
-    run_dir = Path(run_dir)
-    last = run_dir / "checkpoints" / "last.pt"
-    state = checkpoint.load(last)
-    model = model_from_state(state, last)
-    config = Config.from_dict(state["config"])
-    splits = load_splits(
-        config.dataset,
-        run_dir.resolve() / state["places"]["data_dir"],
-        val_split=config.val_split,
-        seed=config.seed,
-        image_size=config.image_size,
-        binarize=config.binarize,
-    )
-    if state["fallback"]:
-        splits = splits.standing_in(state["fallback"])
-    mu, _ = posterior(model, splits.test)
-    return write(run_dir, model, splits, mu, epoch=state["epoch"])
+    trained = run if isinstance(run, Trained) else open_run(run)
+    run_dir = folder_of(trained)
+    mu, _ = posterior(trained.model, trained.splits.test)
+    return write(run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 
-def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) -> Path:
+def folder_of(trained: Trained) -> Path:
+    """The folder that a report tells of.
+
+    Raises:
+        UsageError: the checkpoint lies outside a run, or the run has nothing to show yet.
+    """
+    if trained.run_dir is None:
+        raise UsageError(f"{trained.path} lies outside a run: a report shows what is in a run's folder")
+    if not trained.epoch:
+        raise UsageError(f"{trained.run_dir}: no epoch is done yet, so there is nothing to report")
+    return trained.run_dir
+
+
+def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, path: Path | None = None) -> Path:
     """Write a run's report from the files in its folder and a model that is at hand.
 
     Args:
@@ -61,19 +66,17 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) 
         model: after `epoch` epochs, in eval mode.
         splits: the data.
         mu: posterior means of the test split, (N, D).
-        epoch: how many are done.
+        epoch: how many are done, one at least.
+        path: the file to write, report.html in `run_dir` with `None`.
 
     Raises:
-        FileError: no epoch is done, or a file of the run can't be read.
+        FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    if not epoch:
-        raise FileError(f"{run_dir}: no epoch is done yet, so there is nothing to report")
     facts, rows = _read(folders.config, FACTS), read_metrics(folders.metrics, epoch)
     config = Config.from_dict(facts["config"])
-    if folders.results.exists():
-        results = _read(folders.results, RESULTS)
-    else:
+    results = _read(folders.results, RESULTS) if folders.results.exists() else {}
+    if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way
         results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
     rows = _thinned(rows)
     found = explorer.describe(model, splits, mu)
@@ -96,7 +99,7 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int) 
             "data": data_block({"explorer": found if _playable(found) else None, "curves": _curves(rows)}),
         }
     )
-    path = run_dir / "report.html"
+    path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path
 
