@@ -3,7 +3,7 @@
 import sys
 
 from vae.cli import parse_args, parse_command
-from vae.errors import UserError
+from vae.errors import UserError, tell
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,10 +19,10 @@ def main(argv: list[str] | None = None) -> int:
 
         return resume(given) if "resume" in given else train(given)
     except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
 
 

@@ -21,14 +21,24 @@ ORDER = (
     *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "options", "presets", "cli"),
     *("sections", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
-    *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
-    *("latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures", "animation", "tracking"),
+    *("team", "model", "objective", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn"),
+    *(
+        "likelihood",
+        "latent_quality",
+        "classifier",
+        "sample_quality",
+        "measure",
+        "figures",
+        "pictures",
+        "animation",
+        "tracking",
+    ),
     *("summary", "scorecard", "trained", "explorer", "report", "run", "launch", "scoreboard", "generate", "morph"),
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"schedule", "options", "destination", "markup", "sections"}
-LOSSES_ONLY_FROM = {"priors", "model", "train", "evaluate", "likelihood", "latent_quality"}
+LOSSES_ONLY_FROM = {"priors", "model", "objective", "train", "evaluate", "likelihood", "latent_quality"}
 
 
 def imports(path):

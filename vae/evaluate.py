@@ -14,6 +14,7 @@ from vae.data import Split
 from vae.losses import RECON_LOSSES, elbo, gaussian_kl_per_dim
 from vae.model import VAE
 from vae.pixels import to_pixels
+from vae.team import ALONE, Team
 
 EVAL_SEED = 0
 CHUNK = 1000  # images at a time; the figures don't depend on it
@@ -32,31 +33,32 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED) -> Scores:
+def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, team: Team = ALONE) -> Scores:
     """One-sample ELBO over a split, its terms, and what each latent carries.
 
     Args:
         model: left in eval mode.
         split: on the model's device.
         seed: of the noise, which is drawn once for the whole split.
+        team: the processes that share the images; each gets the whole split's figures.
     """
     model.eval()
     device = split.images.device
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device scores with the same noise
     noise = torch.randn(len(split), model.latent_dim, generator=generator).to(device)
-    recons, kls, per_dim, means = [], [], [], []
-    for images, y, eps in zip(split.images.split(CHUNK), split.labels.split(CHUNK), noise.split(CHUNK), strict=True):
-        x = to_pixels(images)
-        output = model(x, y, eps)
-        recons.append(RECON_LOSSES[model.recon_loss](output.logits, x))
-        kls.append(model.kl(output))
-        per_dim.append(gaussian_kl_per_dim(output.mu, output.logvar))
-        means.append(output.mu)
-    recon = torch.cat(recons).cpu().double().mean()
-    kl = torch.cat(kls).cpu().double().mean()
-    kl_per_dim = torch.cat(per_dim).cpu().double().mean(0)  # (D,)
+    found = torch.zeros(
+        len(split), 2 + 2 * model.latent_dim, device=device
+    )  # of every image: recon, kl, kl_per_dim, mu
+    for index in team.share(torch.arange(len(split), device=device)).split(CHUNK):
+        x = to_pixels(split.images[index])
+        output = model(x, split.labels[index], noise[index])
+        terms = torch.stack([RECON_LOSSES[model.recon_loss](output.logits, x), model.kl(output)], dim=1)  # (B, 2)
+        found[index] = torch.cat([terms, gaussian_kl_per_dim(output.mu, output.logvar), output.mu], dim=1)
+    found = team.total(found).cpu().double()  # every row is zero in all processes but one
+    recon, kl = found[:, :2].mean(0)
+    kl_per_dim, mu = found[:, 2:].chunk(2, dim=1)
     bound = elbo(recon, kl).item()
-    active = torch.cat(means).var(0, correction=0) > ACTIVE
+    kl_per_dim, active = kl_per_dim.mean(0), mu.var(0, correction=0) > ACTIVE
     return Scores(-bound, recon.item(), kl.item(), bound, int(active.sum()), kl_per_dim.tolist())
 
 

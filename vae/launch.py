@@ -13,6 +13,7 @@ from vae.config import Config
 from vae.errors import UsageError
 from vae.folders import Folders, seen_from
 from vae.run import Run
+from vae.team import together
 
 # What may differ between a run and its continuation; everything else defines the run.
 RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples"}
@@ -22,10 +23,12 @@ RESUMABLE |= {"gif", "quiet", "final_eval", "num_importance_samples"}
 def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs that were given. Returns the exit code."""
     config = presets.configure(given)
-    folders.check_name_is_free(config)
-    run = Run(config)
-    run.start()
-    return run.go()
+    with together(config.device) as team:
+        if team.leads:
+            folders.check_name_is_free(config)
+        run = Run(config, team=team)
+        run.start()
+        return run.go()
 
 
 def resume(given: dict[str, Any]) -> int:
@@ -54,10 +57,11 @@ def resume(given: dict[str, Any]) -> int:
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    run = Run(config, fallback=state["fallback"])
-    if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
-        run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
-    run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
-    if "data_dir" in given:
-        run.places["data_dir"] = seen_from(run_dir, given["data_dir"])
-    return run.go()
+    with together(config.device) as team:
+        run = Run(config, fallback=state["fallback"], team=team)
+        if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
+            run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
+        run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
+        if "data_dir" in given:
+            run.places["data_dir"] = seen_from(run_dir, given["data_dir"])
+        return run.go()

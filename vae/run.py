@@ -22,10 +22,12 @@ from vae.data import Splits
 from vae.evaluate import evaluate, posterior
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
+from vae.objective import Objective
 from vae.pictures import Pictures
 from vae.pixels import to_pixels
 from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
+from vae.team import ALONE, Team
 from vae.tracking import Tracker, read_metrics
 from vae.train import DivergedError, train_epoch
 
@@ -36,17 +38,19 @@ class Run:
     Args:
         config: every knob.
         fallback: why a continued run trains on the digits in MNIST's place, if it does.
+        team: the processes that train it together; all but the leader only compute.
     """
 
     folders: Folders
     tracker: Tracker
     places: dict[str, str]  # data_dir and log_dir as seen from the run's folder, so that it can be moved with them
 
-    def __init__(self, config: Config, *, fallback: str = "") -> None:
+    def __init__(self, config: Config, *, fallback: str = "", team: Team = ALONE) -> None:
+        self.team = team
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.console = Console(quiet=config.quiet)
-        self.device = machine.resolve_device(config.device)
+        self.console = Console(quiet=config.quiet or not team.leads)
+        self.device = machine.resolve_device(team.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
@@ -56,6 +60,7 @@ class Run:
         classes = len(self.splits.class_names)
         self.model = build_model(config, image_shape=self.splits.image_shape, num_classes=classes).to(self.device)
         start_from_images(self.model, self.splits.train.images, config)
+        self.objective = team.wrap(Objective(self.model, self.config))
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
         self.shown = self.average.model if self.average else self.model  # what is scored, drawn and kept
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -76,6 +81,8 @@ class Run:
 
     def start(self) -> None:
         """Make the folders of a new run, and its first checkpoint: a run killed at once can be continued too."""
+        if not self.team.leads:
+            return
         self.folders = folders.create(self.config)
         self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
         run_dir = self.folders.run_dir
@@ -89,7 +96,7 @@ class Run:
     def restore(self, state: dict[str, Any], where: Folders) -> None:
         """Take up a run where its checkpoint left it."""
         self.folders, self.epoch, self.places = where, state["epoch"], state["places"]
-        self.lock = take_lock(where.lock)
+        self.lock = take_lock(where.lock) if self.team.leads else None
         try:
             self.shown.load_state_dict(state["model_state"])
             if self.average:
@@ -104,6 +111,8 @@ class Run:
                 self.generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{where.last} doesn't fit these images: {str(error).splitlines()[0]}") from None
+        if not self.team.leads:
+            return
         self.tracker = Tracker(where.metrics, where.log_path, read_metrics(where.metrics, self.epoch))
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
@@ -136,7 +145,10 @@ class Run:
 
     def go(self) -> int:
         """Train to the last epoch and close. Returns the exit code: 0, or 130 / 143 when stopped by a signal."""
+        if not self.team.leads:
+            return self._follow()
         device = machine.describe_device(self.device)
+        device += f", {self.team.size} processes" if self.team.size > 1 else ""
         facts = summary.facts(
             self.config, self.splits, protocol=self.protocol, parameters=self.parameters, device=device
         )
@@ -170,12 +182,23 @@ class Run:
                     self.lock.close()
         return 0
 
-    def _train(self, stopper: Stopper, pictures: Pictures) -> None:
+    def _follow(self) -> int:
+        """Compute what the leader asks for, and leave no trace."""
+        with Stopper() as stopper:
+            try:
+                self._train(stopper, None)
+            except Stopped as stopped:
+                return 128 + stopped.signal_number
+        return 0
+
+    def _train(self, stopper: Stopper, pictures: Pictures | None) -> None:
+        """The epochs; without pictures, and without a trace, in all processes but the leader."""
         images, num_epochs = len(self.splits.train), self.config.num_epochs
 
         def on_batch(count: int) -> None:
             self.console.advance(count)
-            stopper.check()
+            if self.team.size == 1:
+                stopper.check()
 
         self.console.start_bar(num_epochs * images, self.epoch * images)
         while self.epoch < num_epochs:
@@ -190,11 +213,23 @@ class Run:
                 generator=self.generator,
                 scaler=self.scaler,
                 average=self.average,
+                objective=self.objective,
+                team=self.team,
                 on_batch=on_batch,
             )
             row = self._row(metrics, seconds=time.perf_counter() - started)
-            self._record(row, pictures)
+            self.epoch += 1
+            if pictures:
+                self._record(row, pictures)
             self.console.epoch_ends(row, num_epochs)
+            self._stop_together(stopper)
+
+    def _stop_together(self, stopper: Stopper) -> None:
+        """Raise `Stopped` in all processes if a signal has come to any."""
+        counts = self.team.total(torch.tensor([stopper.received == number for number in stopper.SIGNALS]).int())
+        for number, count in zip(stopper.SIGNALS, counts.tolist(), strict=True):
+            if count:
+                raise Stopped(number)
 
     def _row(self, metrics: dict[str, float], *, seconds: float) -> dict[str, Any]:
         """An epoch's figures as they go into metrics.jsonl and TensorBoard."""
@@ -202,7 +237,7 @@ class Run:
         row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
         for name, split in (("val", self.splits.val), ("test", self.splits.test)):
             if split:
-                scores = evaluate(self.shown, split)
+                scores = evaluate(self.shown, split, team=self.team)
                 if not math.isfinite(scores.loss):
                     raise DivergedError(
                         f"the {name} loss is {scores.loss} after epoch {self.epoch + 1}: try a smaller --lr"
@@ -224,7 +259,6 @@ class Run:
                 self.tracker.log_image(tag, sheet, epoch)
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
-        self.epoch = epoch
         state = self._state()
         if "val/loss" in row and row["val/loss"] < min(earlier, default=float("inf")):
             checkpoint.save(self.folders.best, state)

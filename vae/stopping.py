@@ -22,7 +22,7 @@ class Stopper:
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self._received: int | None = None
+        self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopper:
@@ -37,11 +37,11 @@ class Stopper:
 
     def check(self) -> None:
         """Raise `Stopped` if a signal has come."""
-        if self._received is not None:
-            raise Stopped(self._received)
+        if self.received is not None:
+            raise Stopped(self.received)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
+        self.received = number
         self._restore()
 
     def _restore(self) -> None:

@@ -6,19 +6,18 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae.augment import distort
 from vae.averaging import WeightAverage
 from vae.config import Config
 from vae.data import Split, shuffled_batches
 from vae.errors import UserError
-from vae.losses import RECON_LOSSES, elbo, free_bits_kl, gaussian_kl_per_dim, iwae_bound
-from vae.model import VAE, VAEOutput
+from vae.losses import elbo
+from vae.model import VAE
+from vae.objective import Objective
 from vae.schedule import learning_rate, warmup
-
-AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
-
+from vae.team import ALONE, Team
 
 CHECK_EVERY = 100  # steps between looks at whether the loss is still a number: each waits for the device
 
@@ -37,6 +36,8 @@ def train_epoch(
     generator: torch.Generator,
     scaler: torch.amp.GradScaler | None = None,
     average: WeightAverage | None = None,
+    objective: nn.Module | None = None,
+    team: Team = ALONE,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
     """Minimise recon + beta · KL over every image once, in an order drawn from `generator`.
@@ -50,6 +51,8 @@ def train_epoch(
         generator: gives the order, the pixels where they are redrawn, and the noise eps; on the images' device.
         scaler: of the loss, for float16.
         average: of the weights; follows every step.
+        objective: the model's `Objective`, wrapped for several processes; `None` makes one.
+        team: these processes. Each makes every batch, noise included, and trains on its share of it.
         on_batch: called with each batch's image count; what it raises stops the epoch.
 
     Returns:
@@ -60,6 +63,7 @@ def train_epoch(
         DivergedError: a term is NaN or infinite; it names the term and the step.
     """
     device = split.images.device
+    objective = objective or Objective(model, config)
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     steps = math.ceil(len(split) / config.batch_size)
     terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, times its images
@@ -68,17 +72,20 @@ def train_epoch(
     model.train()
     for step, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator)):
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
-        loss, recon, kl = _objective(model, x, y, config, beta=beta, generator=generator)
+        x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim)
+        parts = objective(team.share(x), team.share(y), team.share(eps, dim=-2), beta)
         for group in optimizer.param_groups:
             group["lr"] = lr
+        loss = parts[0].sum() * (team.size / len(x))  # gradients are averaged over the processes
         _step(model, optimizer, scaler, loss, config.grad_clip)
         if average:
             average.update((epoch - 1) * steps + step + 1)
-        terms[step] = len(x) * torch.stack([loss.detach(), recon.detach(), kl.detach()])
+        terms[step] = torch.stack([part.detach().sum() for part in parts])
         if step % CHECK_EVERY == CHECK_EVERY - 1:
-            _check_finite(terms[: step + 1], epoch)
+            _check_finite(team.total(terms[: step + 1]), epoch)
         seen += len(x)
         on_batch(len(x))
+    terms = team.total(terms)
     _check_finite(terms, epoch)
     loss_mean, recon_mean, kl_mean = terms.sum(0) / len(split)
     return {
@@ -103,51 +110,14 @@ def _weights(config: Config, epochs_done: float) -> tuple[float, float]:
     return lr, config.beta * warmup(epochs_done, config.kl_warmup_epochs)
 
 
-def _objective(
-    model: VAE, x: Tensor, y: Tensor, config: Config, *, beta: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of one batch, its reconstruction term and its KL: scalars, means over the batch, nats per image."""
+def _drawn(x: Tensor, config: Config, generator: torch.Generator, *, latent_dim: int) -> tuple[Tensor, Tensor]:
+    """A batch as the model is to see it, and its noise eps, (B, D) or (S, B, D)."""
     if config.augment:
         x = distort(x, config.augment, generator=generator)
     if config.binarize == "dynamic":
         x = torch.bernoulli(x, generator=generator)
     samples = [config.num_samples_train] if config.num_samples_train > 1 else []
-    eps = torch.randn(*samples, len(x), model.latent_dim, generator=generator, device=x.device)
-    dtype = AUTOCAST_DTYPES.get(config.precision)
-    with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
-        output = model(x, y, eps)
-        recon = RECON_LOSSES[config.recon_loss](output.logits.float(), x)  # (B,) or (S, B)
-        if config.objective != "elbo":
-            kl = model.sampled_kl(output if config.objective == "iwae" else _held_posterior(output))
-            loss = _importance_weighted(output, -(recon + beta * kl), doubly=config.objective == "dreg")
-            return loss, recon.mean(), kl.mean()
-        kl = model.kl(output)
-    recon, kl = recon.mean(), kl.mean()
-    charged = free_bits_kl(gaussian_kl_per_dim(output.mu, output.logvar), config.free_bits) if config.free_bits else kl
-    return recon + beta * charged, recon, kl
-
-
-def _held_posterior(output: VAEOutput) -> VAEOutput:
-    """The same output with gradients to the posterior through z alone, as DReG wants them."""
-    return output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
-
-
-def _importance_weighted(output: VAEOutput, log_weights: Tensor, *, doubly: bool) -> Tensor:
-    """Minus the importance-weighted bound, a scalar.
-
-    Args:
-        output: its z carries the gradient to the encoder.
-        log_weights: (S, B), with the KL's weight in them.
-        doubly: have doubly reparameterised gradients, Tucker et al. 2019, eq. 8: an encoder's gradient weighted by the
-            squares of the normalised weights. The value is the same.
-    """
-    bound = iwae_bound(log_weights).mean()
-    if not doubly:
-        return -bound
-    weights = torch.softmax(log_weights.detach(), dim=0)
-    output.z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
-    surrogate = (weights * log_weights).sum(0).mean()
-    return surrogate.detach() - surrogate - bound.detach()
+    return x, torch.randn(*samples, len(x), latent_dim, generator=generator, device=x.device)
 
 
 def _step(

@@ -1,0 +1,80 @@
+"""Two processes on the CPU, started as a person would, do what one does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUICK, load_state
+
+from main import main
+from vae.errors import UsageError
+from vae.team import ALONE, Team, together
+
+ROOT = Path(__file__).parent.parent
+FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]
+RECORD = "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --augment 0.5 --binarize dynamic"
+METHODS = {"plain": [], "record": RECORD.split(" ")}
+
+
+def places(root):
+    return ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
+
+
+def run_two(root, *flags):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "main.py"]
+    return subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_train_what_one_does(tmp_path, method):
+    """The same global batches and noise: equal within the rounding of sums taken in another order.
+
+    With 1,293 images and batches of 256, the last one of 13 is uneven for two.
+    """
+    flags = [*QUICK, *FLAGS, *METHODS[method]]
+    assert main([*flags, *places(tmp_path / "one"), "--run_name", "x"]) == 0
+    done = run_two(tmp_path, *flags, *places(tmp_path / "two"), "--run_name", "x")
+    assert done.returncode == 0, done.stderr
+    one, two = (load_state(tmp_path / name / "outputs" / "x") for name in ("one", "two"))
+    for name, value in one["model_state"].items():
+        torch.testing.assert_close(two["model_state"][name], value, rtol=1e-3, atol=1e-5)
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "outputs" / "x" / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert [row["epoch"] for row in rows[1]] == [1, 2]  # one process wrote
+    for first, second in zip(*rows, strict=True):
+        for key in ("train/loss", "train/kl", "val/loss", "test/loss", "test/kl"):
+            assert second[key] == pytest.approx(first[key], rel=1e-4), key
+    assert len(list((tmp_path / "two" / "runs" / "x").glob("events*"))) == len(
+        list((tmp_path / "one" / "runs" / "x").glob("events*"))
+    )
+
+
+def test_shares_are_disjoint_and_complete():
+    for size in (1, 2, 3):
+        shares = [Team(rank, size).share(torch.arange(10)).tolist() for rank in range(size)]
+        assert sorted(place for share in shares for place in share) == list(range(10))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert Team(1, 2).share(torch.arange(6).reshape(2, 3), dim=1).tolist() == [[1], [4]]
+
+
+def test_alone_nothing_is_shared(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with together("cpu") as team:
+        assert team == ALONE and team.leads
+
+
+def test_one_named_device_is_refused_for_several_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="--device cuda:1 is not for 2 processes"), together("cuda:1"):
+        pass
+
+
+def test_a_mistake_is_told_once(tmp_path):
+    done = run_two(tmp_path, *places(tmp_path), "--dataset", "digits", "--latent_dim", "0")
+    assert done.returncode != 0
+    assert done.stderr.count("error: --latent_dim 0") == 1
