@@ -1,5 +1,5 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow lint format smoke results
+.PHONY: check test slow lint format smoke results bench
 
 check: lint test
 
@@ -25,3 +25,7 @@ smoke:
 # Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and the README's table.
 results:
 	python benchmarks/results.py
+
+# Training speed against the usual script and against the machine's matrix products; leave the machine alone meanwhile.
+bench:
+	python benchmarks/throughput.py

@@ -1,0 +1,267 @@
+"""How fast training is, against the usual script and against the machine: `make bench`.
+
+Four ways of an epoch take turns, each in a process of its own, several times over, so that a machine that is busy for a
+while slows all of them: the plain loop (`plain_loop.py`), the same with `DataLoader` workers, this package's epoch, and
+the floor, which is the epoch's matrix products alone at the same shapes and precision. Medians are compared; the first
+epoch of each is left out. Both loops train for real, and their losses after the same epochs stand beside the speed.
+
+    python benchmarks/throughput.py                             # four presets, five epochs, three seeds
+    python benchmarks/throughput.py --presets mlp-2d --seeds 0  # one of them, quickly
+    python benchmarks/throughput.py --table                     # only rewrite the README's table
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vae.files import write_atomic, write_json  # noqa: E402
+from vae.presets import configure  # noqa: E402
+
+STORE = ROOT / "benchmarks" / "throughput.json"
+START, END = "<!-- throughput: written by `make bench` -->", "<!-- end of throughput -->"
+PRESETS = ("mlp-2d", "mlp-32d", "mlp-20d", "conv-2d")
+IMAGES = {"conv-2d": 4800}  # a tenth of its images: a plain epoch of all takes minutes
+WAYS = ("plain", "workers", "ours", "floor")
+WORKERS = 2
+
+Epoch = Callable[[int], float]  # runs an epoch, counted from 1, and returns its mean training loss
+Entry = dict[str, Any]
+
+
+def plain(preset: str, seed: int, images: int, device: str, *, num_workers: int = 0) -> Epoch:
+    """The usual script's epoch."""
+    import torch
+    from plain_loop import PlainConvVAE, PlainVAE, train_epoch
+    from torch.utils.data import DataLoader, Subset
+    from torchvision import datasets, transforms
+
+    config = configure({"preset": preset})
+    torch.manual_seed(seed)
+    mnist = datasets.MNIST(str(ROOT / "data"), train=True, download=True, transform=transforms.ToTensor())
+    loader: Any = DataLoader(
+        Subset(mnist, range(images)), batch_size=config.batch_size, shuffle=True, num_workers=num_workers
+    )
+    conv = config.arch == "conv"
+    model = (PlainConvVAE(config.latent_dim) if conv else PlainVAE(config.hidden_dims, config.latent_dim)).to(device)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+    def epoch(number: int) -> float:
+        warmup_lr = config.lr if number <= config.lr_warmup_epochs else 0.0
+        return train_epoch(model, loader, optimizer, squared=config.recon_loss == "mse", warmup_lr=warmup_lr)
+
+    return epoch
+
+
+def ours(preset: str, seed: int, images: int, device: str) -> Epoch:
+    """This package's epoch."""
+    import torch
+
+    from vae.build import build_model, build_optimizer
+    from vae.data import load_splits
+    from vae.machine import resolve_precision
+    from vae.train import train_epoch
+
+    config = configure({"preset": preset, "seed": seed})
+    config = dataclasses.replace(config, precision=resolve_precision("auto", torch.device(device)))
+    torch.manual_seed(seed)
+    split = load_splits("mnist", ROOT / "data").to(torch.device(device)).train.take(torch.arange(images))
+    model = build_model(config, image_shape=(1, 28, 28), num_classes=10).to(device)
+    optimizer = build_optimizer(config, model)
+    generator = torch.Generator(device).manual_seed(seed)
+    return lambda number: train_epoch(model, split, optimizer, config, epoch=number, generator=generator)["loss"]
+
+
+def floor(preset: str, seed: int, images: int, device: str) -> Epoch:
+    """An epoch's matrix products and convolutions, forward and backward, and nothing else."""
+    import torch
+
+    from vae.build import build_model
+    from vae.machine import resolve_precision
+    from vae.objective import AUTOCAST_DTYPES
+
+    config = configure({"preset": preset, "seed": seed})
+    dtype = AUTOCAST_DTYPES.get(resolve_precision("auto", torch.device(device)), torch.float32)
+    model = build_model(config, image_shape=(1, 28, 28), num_classes=10).to(device, dtype)
+    products = list(_products(model, torch.rand(config.batch_size, 1, 28, 28, device=device, dtype=dtype)))
+    steps = images / config.batch_size  # the last batch counts as the part that it is
+
+    def epoch(number: int) -> float:
+        for _ in range(round(steps)):
+            for product in products:
+                product()
+        return float("nan")
+
+    return epoch
+
+
+def _products(model: Any, x: Any) -> Iterator[Callable[[], Any]]:
+    """Of every layer that multiplies: its output, its weights' gradient and, but for the first, its input's."""
+    import torch
+    from torch import nn
+
+    seen: list[tuple[Any, Any, Any]] = []
+
+    def remember(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        seen.append((layer, inputs[0].detach(), torch.rand_like(output)))
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    handles = [layer.register_forward_hook(remember) for layer in layers]
+    with torch.no_grad():
+        model(x, eps=torch.randn(len(x), model.latent_dim, device=x.device, dtype=x.dtype))
+    for handle in handles:
+        handle.remove()
+    for place, (layer, h, grad) in enumerate(seen):
+        weight = layer.weight.detach()
+        if isinstance(layer, nn.Linear):
+            yield partial(torch.matmul, h, weight.T)
+            yield partial(torch.matmul, grad.T, h)
+            if place:
+                yield partial(torch.matmul, grad, weight)
+            continue
+        turned = isinstance(layer, nn.ConvTranspose2d)
+        shape = (layer.stride, layer.padding, layer.dilation, turned, layer.output_padding, layer.groups)
+        yield partial(torch.ops.aten.convolution, h, weight, None, *shape)
+        mask = [bool(place), True, False]
+        yield partial(torch.ops.aten.convolution_backward, grad, h, weight, None, *shape, mask)
+
+
+def serve(way: str, preset: str, seed: int, images: int, device: str) -> None:
+    """Run an epoch for every line that comes in, and answer with a line of JSON."""
+    import torch
+
+    from vae.machine import peak_memory_mb
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    makers: dict[str, Callable[[], Epoch]] = {
+        "plain": lambda: plain(preset, seed, images, device),
+        "workers": lambda: plain(preset, seed, images, device, num_workers=WORKERS),
+        "ours": lambda: ours(preset, seed, images, device),
+        "floor": lambda: floor(preset, seed, images, device),
+    }
+    epoch = makers[way]()
+    print("ready", flush=True)
+    for number, _ in enumerate(sys.stdin, start=1):
+        started = time.perf_counter()
+        loss = epoch(number)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        answer = {"seconds": time.perf_counter() - started, "loss": loss, "peak_memory_mb": peak_memory_mb()}
+        print(json.dumps(answer), flush=True)
+
+
+def compare(preset: str, seed: int, *, num_epochs: int, device: str, images: int) -> Entry:
+    """Let the four ways take turns for `num_epochs` epochs of `images` images."""
+    flags = [preset, "--seeds", str(seed), "--device", device, "--images", str(images)]
+    servers = {
+        way: subprocess.Popen(
+            [sys.executable, __file__, "--serve", way, "--presets", *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for way in WAYS
+    }
+    entry: Entry = {"preset": preset, "seed": seed, "images": images, "device": device}
+    answers: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    try:
+        for server in servers.values():
+            _ask(server, None)
+        for _ in range(num_epochs):
+            for way, server in servers.items():
+                answers[way].append(_ask(server, "go"))
+    finally:
+        for server in servers.values():
+            server.terminate()
+            server.communicate()
+    for way, given in answers.items():
+        timed = [one["seconds"] for one in given[1:]] or [given[0]["seconds"]]
+        entry[way] = {"seconds": timed, "loss": given[-1]["loss"], "peak_memory_mb": given[-1]["peak_memory_mb"]}
+    return entry
+
+
+def _ask(server: subprocess.Popen[str], line: str | None) -> dict[str, float]:
+    assert server.stdin and server.stdout
+    if line:
+        server.stdin.write(line + "\n")
+        server.stdin.flush()
+    answer = server.stdout.readline()
+    if not answer:
+        raise SystemExit("a way of the benchmark ended early: see its message above")
+    return {} if line is None else json.loads(answer)
+
+
+def table(entries: list[Entry]) -> str:
+    """The README's table: medians over all epochs and seeds, ratios of medians."""
+    lines = [
+        "| preset | way | s per epoch | images/s | against plain | of the floor | loss after the epochs | peak MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for preset, device in dict.fromkeys((entry["preset"], entry["device"]) for entry in entries):
+        chosen = [entry for entry in entries if (entry["preset"], entry["device"]) == (preset, device)]
+        medians = {way: statistics.median(s for e in chosen for s in e[way]["seconds"]) for way in WAYS}
+        for way in WAYS:
+            seconds, losses = medians[way], [entry[way]["loss"] for entry in chosen]
+            spread = f" ± {statistics.stdev(losses):.2f}" if len(losses) > 1 else ""
+            lines.append(
+                f"| `{preset}`, {device} | {way} | {seconds:.2f} | {chosen[0]['images'] / seconds:,.0f} "
+                f"| {medians['plain'] / seconds:.2f}× | {medians['floor'] / seconds:.0%} "
+                f"| {'' if way == 'floor' else f'{statistics.mean(losses):.2f}{spread}'} "
+                f"| {max(entry[way]['peak_memory_mb'] for entry in chosen):,.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what is asked for, keep it, print it and write the README's table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--num_epochs", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--table", action="store_true", help="rewrite the README's table from what was measured")
+    parser.add_argument("--images", type=int, help="of an epoch (default: 60,000; 4,800 for conv-2d)")
+    parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(args.serve, args.presets[0], args.seeds[0], args.images, args.device)
+    entries: list[Entry] = json.loads(STORE.read_text()) if STORE.exists() else []
+    for preset in () if args.table else args.presets:
+        for seed in args.seeds:
+            entry = compare(
+                preset,
+                seed,
+                num_epochs=args.num_epochs,
+                device=args.device,
+                images=args.images or IMAGES.get(preset, 60_000),
+            )
+            same = ("preset", "seed", "device")
+            entries = [old for old in entries if any(old[key] != entry[key] for key in same)] + [entry]
+            entries.sort(key=lambda one: (one["device"], PRESETS.index(one["preset"]), one["seed"]))
+            write_json(STORE, entries)
+            print(table([entry]), flush=True)
+    text = table(entries)
+    print(text)
+    readme = (ROOT / "README.md").read_text()
+    if START in readme:
+        head, _, rest = readme.partition(START)
+        written = f"{head}{START}\n\n{text}\n\n{END}{rest.partition(END)[2]}"
+        write_atomic(ROOT / "README.md", lambda stream: stream.write(written.encode()))
+    return None
+
+
+if __name__ == "__main__":
+    main()
