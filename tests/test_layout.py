@@ -21,7 +21,7 @@ ORDER = (
     *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "options", "presets", "cli"),
     *("sections", "machine", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
-    *("model", "augment", "averaging", "build", "schedule", "train", "evaluate", "onednn", "likelihood"),
+    *("model", "augment", "averaging", "build", "schedule", "divergence", "train", "evaluate", "onednn", "likelihood"),
     *("latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures", "animation", "tracking"),
     *("summary", "scorecard", "trained", "explorer", "report", "run", "launch", "scoreboard", "generate", "morph"),
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
