@@ -19,6 +19,7 @@ from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits
+from vae.divergence import DivergedError
 from vae.evaluate import evaluate, posterior
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
@@ -29,7 +30,7 @@ from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
 from vae.team import ALONE, Team
 from vae.tracking import Tracker, read_metrics
-from vae.train import DivergedError, train_epoch
+from vae.train import train_epoch
 
 
 class Run:

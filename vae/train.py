@@ -12,18 +12,12 @@ from vae.augment import distort
 from vae.averaging import WeightAverage
 from vae.config import Config
 from vae.data import Split, shuffled_batches
-from vae.errors import UserError
+from vae.divergence import Watch
 from vae.losses import elbo
 from vae.model import VAE
 from vae.objective import Objective
 from vae.schedule import learning_rate, warmup
 from vae.team import ALONE, Team
-
-CHECK_EVERY = 100  # steps between looks at whether the loss is still a number: each waits for the device
-
-
-class DivergedError(UserError):
-    """The loss is no longer a number."""
 
 
 def train_epoch(
@@ -60,13 +54,13 @@ def train_epoch(
         came, nats per image; `lr` and `beta` of the last step.
 
     Raises:
-        DivergedError: a term is NaN or infinite; it names the term and the step.
+        DivergedError: a term, a gradient or a weight is NaN or infinite; it names what was the first, and the step.
     """
     device = split.images.device
     objective = objective or Objective(model, config)
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     steps = math.ceil(len(split) / config.batch_size)
-    terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, times its images
+    watch = Watch(model, optimizer, scaler, epoch=epoch, steps=steps, total=team.total)
     lr = beta = math.nan
     seen = 0
     model.train()
@@ -77,17 +71,14 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         loss = parts[0].sum() * (team.size / len(x))  # gradients are averaged over the processes
+        watch.record(*parts)
         _step(model, optimizer, scaler, loss, config.grad_clip)
         if average:
             average.update((epoch - 1) * steps + step + 1)
-        terms[step] = torch.stack([part.detach().sum() for part in parts])
-        if step % CHECK_EVERY == CHECK_EVERY - 1:
-            _check_finite(team.total(terms[: step + 1]), epoch)
         seen += len(x)
         on_batch(len(x))
-    terms = team.total(terms)
-    _check_finite(terms, epoch)
-    loss_mean, recon_mean, kl_mean = terms.sum(0) / len(split)
+    watch.check()
+    loss_mean, recon_mean, kl_mean = team.total(watch.terms).sum(0) / len(split)
     return {
         "loss": loss_mean.item(),
         "recon": recon_mean.item(),
@@ -131,16 +122,3 @@ def _step(
         torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     scaler.step(optimizer)
     scaler.update()
-
-
-def _check_finite(terms: Tensor, epoch: int) -> None:
-    """Stop at the first step (rows of `terms`) whose loss is not a number, and name the term that is to blame."""
-    bad = ~terms.isfinite()
-    if not bad.any():
-        return
-    step = int(bad.any(1).nonzero()[0])
-    name = "reconstruction term" if bad[step, 1] else "KL term" if bad[step, 2] else "loss"
-    raise DivergedError(
-        f"the {name} was no longer a finite number in epoch {epoch}, step {step + 1}: "
-        "try a smaller --lr, --grad_clip 1, or --precision fp32"
-    )
