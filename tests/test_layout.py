@@ -19,11 +19,11 @@ OWNERS = {
 # Modules in the order the data flows: each may import from those before it only.
 ORDER = (
     *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "options", "presets", "cli"),
-    *("sections", "machine", "stopping", "folders", "console"),
+    *("sections", "machine", "memory", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
-    *("team", "model", "objective", "augment", "averaging", "build", "schedule", "divergence", "train", "evaluate"),
-    *("onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures", "pictures"),
-    *("animation", "tracking"),
+    *("team", "model", "objective", "augment", "averaging", "build", "footprint", "schedule", "divergence", "train"),
+    *("evaluate", "onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
+    *("pictures", "animation", "tracking"),
     *("summary", "scorecard", "trained", "explorer", "report", "run", "launch", "scoreboard", "generate", "morph"),
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )

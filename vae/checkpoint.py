@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vae.files import FileError, write_atomic
+from vae.memory import is_refusal
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 ENTRIES: dict[str, type] = {
@@ -61,7 +62,9 @@ def read(path: Path) -> Any:
         raise CheckpointError(f"no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError):
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError) as error:
+        if is_refusal(error):
+            raise CheckpointError(f"{path} doesn't fit into this machine's memory") from None
         raise damaged from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae import animation, embed, figures, generate, morph, options, reconstruct, report, scoreboard
+from vae import animation, embed, figures, generate, memory, morph, options, reconstruct, report, scoreboard
 from vae.arrays import write_npz
 from vae.bitmaps import write_gif, write_png
 from vae.errors import UsageError
@@ -32,6 +32,7 @@ WORDS = {"train": "training", "val": "validation", "test": "test"}
 STRIP = 16  # images in a row of an interpolation
 
 
+@memory.refusals_told()
 def execute(chosen: options.Options) -> int:
     """Carry out a command. Returns the exit code."""
     DOING[chosen.name](Session(chosen), chosen)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae import memory
 from vae.errors import UsageError
 from vae.image_folder import load_folder
 from vae.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
@@ -120,6 +121,8 @@ def load_splits(
         if val_split or image_size != 28:
             raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
         return _larochelle_murray(splits, data_dir)
+    count = len(splits.train) + len(splits.test)
+    memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
     splits = splits.map_images(lambda images: resize(images, image_size))
     return _drawn_once(_held_out(_frozen(splits, binarize), val_split, seed), binarize)
 

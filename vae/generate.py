@@ -5,11 +5,13 @@ Shapes: N images, C channels, H height, W width, D latent_dim, U units swept, Q 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from vae import memory
 from vae.errors import UsageError
 from vae.model import VAE
 
@@ -27,6 +29,8 @@ def draw_latents(model: VAE, count: int, *, temperature: float = 1.0, seed: int 
 def decode_all(model: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Pixel means of any number of latents z (N, D), (N, C, H, W) in [0, 1], on the model's device."""
     model.eval()
+    size = 2 * z.element_size() * len(z) * math.prod(model.image_shape)  # in parts, then together
+    memory.require(size, f"{len(z):,} images of {'×'.join(map(str, model.image_shape))}", z.device)
     if y is None:
         return torch.cat([model.decode(part) for part in z.split(CHUNK)])
     return torch.cat([model.decode(*part) for part in zip(z.split(CHUNK), y.split(CHUNK), strict=True)])

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from vae import memory
 from vae.sources import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -130,6 +131,7 @@ def read_upright(path: Path) -> Image.Image:
 
 def load_images(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
     """Each file of `list_images` cropped to a square about its centre and resized, with its class."""
+    memory.require(len(files) * size**2 * channels, f"--image_size {size}: {len(files):,} images")
     images = np.empty((len(files), size, size, channels), dtype=np.uint8)
     for row, (path, _) in enumerate(files):
         picture = read_upright(path)

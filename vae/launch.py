@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vae import checkpoint, folders, presets
+from vae import checkpoint, folders, memory, presets
 from vae.build import model_from_state
 from vae.config import Config
 from vae.errors import UsageError
@@ -20,6 +20,7 @@ RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", 
 RESUMABLE |= {"gif", "quiet", "final_eval", "num_importance_samples"}
 
 
+@memory.refusals_told()
 def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs that were given. Returns the exit code."""
     config = presets.configure(given)
@@ -31,6 +32,7 @@ def train(given: dict[str, Any]) -> int:
         return run.go()
 
 
+@memory.refusals_told()
 def resume(given: dict[str, Any]) -> int:
     """Continue the run in the folder `given["resume"]`. Returns the exit code.
 

@@ -23,6 +23,7 @@ from vae.divergence import DivergedError
 from vae.evaluate import evaluate, posterior
 from vae.files import take_lock, write_json
 from vae.folders import Folders, seen_from
+from vae.footprint import check_fits
 from vae.objective import Objective
 from vae.pictures import Pictures
 from vae.pixels import to_pixels
@@ -58,8 +59,9 @@ class Run:
         self.protocol = summary.protocol(config, self.splits)
         self.epoch = 0
         torch.manual_seed(config.seed)
-        classes = len(self.splits.class_names)
-        self.model = build_model(config, image_shape=self.splits.image_shape, num_classes=classes).to(self.device)
+        shape, classes = self.splits.image_shape, len(self.splits.class_names)
+        check_fits(config, shape, num_classes=classes, images=len(self.splits.train), device=self.device)
+        self.model = build_model(config, image_shape=shape, num_classes=classes).to(self.device)
         start_from_images(self.model, self.splits.train.images, config)
         self.objective = team.wrap(Objective(self.model, self.config))
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
