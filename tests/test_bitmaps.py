@@ -1,9 +1,10 @@
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from vae.arrays import write_csv, write_npz
 from vae.bitmaps import write_gif, write_png
+from vae.figures import COLORS
 
 
 def test_a_png_has_the_image_s_own_pixels(tmp_path):
@@ -36,3 +37,16 @@ def test_arrays_are_read_by_other_programs(tmp_path):
         assert found["a"].tolist() == [0, 1, 2] and found["names"].tolist() == ["é", "b"]
     write_csv(tmp_path / "x.csv", ["a", "b"], [[1, "x,y"], [2, "é"]])
     assert (tmp_path / "x.csv").read_text(encoding="utf-8") == 'a,b\n1,"x,y"\n2,é\n'
+
+
+def test_an_animation_keeps_small_spots_of_colour_apart(tmp_path):
+    page = np.random.default_rng(0).integers(0, 256, (200, 200, 1)).repeat(3, axis=2).astype(np.uint8)
+    spots = [np.array(ImageColor.getrgb(color)) for color in COLORS]
+    for number, color in enumerate(spots):
+        page[3:6, 3 + 6 * number : 6 + 6 * number] = color
+    write_gif(tmp_path / "x.gif", [page, 255 - page // 2, page], milliseconds=[100] * 3, kept=COLORS)
+    with Image.open(tmp_path / "x.gif") as film:
+        shown = np.asarray(film.convert("RGB")).astype(int)
+    found = [shown[4, 4 + 6 * number] for number in range(len(spots))]
+    assert max(abs(a - b).max() for a, b in zip(found, spots, strict=True)) <= 4
+    assert len({tuple(color) for color in found}) == len(COLORS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vae.bitmaps import write_gif
+from vae.figures import COLORS
 from vae.image_folder import read_upright
 
 KINDS = ("samples", "reconstructions", "latent_scatter")  # folders of epoch_NNN.png in a run's
@@ -34,6 +35,6 @@ def animate_run(run_dir: Path, paths: Mapping[str, Path], *, milliseconds: int =
             pictures = [read_upright(frame).convert("RGB") for frame in frames]
             for picture in pictures:
                 picture.thumbnail((SIDE, SIDE))
-            write_gif(path, pictures, milliseconds=durations)
+            write_gif(path, pictures, milliseconds=durations, kept=COLORS)
             written.append(path)
     return written
