@@ -108,19 +108,21 @@ def test_every_command_tells_what_it_can_t_open_in_one_line(command, run_dir, tm
     state = torch.load(run_dir / "checkpoints/last.pt", weights_only=True)
     torch.save({**state, "format": 2**20}, "newer.pt")
     torch.save({**state, "model_state": {}}, "other.pt")
+    torch.save({**state, "config": {**state["config"], "colour": "red"}}, "strange.pt")
     cases = {
         (): "no run in outputs",
         ("--run", "nowhere"): "nowhere: no such run",
         ("--run", "."): "is no run's folder",
         ("--checkpoint", "text.pt"): "no checkpoint of ours",
         ("--checkpoint", "newer.pt"): "update the program",
+        ("--checkpoint", "strange.pt"): "strange.pt is damaged, or of another version: the stored configuration",
         ("--checkpoint", "other.pt"): "not those of a mlp-32-2d",
     }
     for flags, message in cases.items():
         assert main([command, *flags]) == 1
         out, err = capsys.readouterr()
         assert out == "" and message in err and err.count("\n") == 1 and err.startswith("error: ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer.pt", "other.pt", "text.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer.pt", "other.pt", "strange.pt", "text.pt"]
 
 
 def test_reconstruct_gives_each_test_image_s_elbo(run_dir, tmp_path):

@@ -18,8 +18,8 @@ OWNERS = {
 }
 # Modules in the order the data flows: each may import from those before it only.
 ORDER = (
-    *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "options", "presets", "cli"),
-    *("sections", "machine", "memory", "stopping", "folders", "console"),
+    *("errors", "files", "destination", "arrays", "bitmaps", "markup", "knobs", "config", "record"),
+    *("options", "presets", "cli", "sections", "machine", "memory", "stopping", "folders", "console"),
     *("checkpoint", "sources", "static_mnist", "image_folder", "pixels", "data", "losses", "networks", "priors"),
     *("team", "model", "objective", "augment", "averaging", "build", "footprint", "schedule", "divergence", "train"),
     *("evaluate", "onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
@@ -28,7 +28,7 @@ ORDER = (
     *("own_images", "reconstruct", "embed", "export", "session", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
-WITHOUT_TORCH |= {"schedule", "options", "destination", "markup", "sections"}
+WITHOUT_TORCH |= {"record", "schedule", "options", "destination", "markup", "sections"}
 LOSSES_ONLY_FROM = {"priors", "model", "objective", "train", "evaluate", "likelihood", "latent_quality"}
 
 

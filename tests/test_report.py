@@ -257,6 +257,60 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
             write_report(run_dir)
 
 
+def harmed(found, key):
+    """A copy of a table without one of its entries, or with one that can't be; entries of entries too."""
+    first, _, rest = key.partition(">")
+    for odd in ["gone"] if rest else ["gone", None, "x", [], {}, True, float("nan"), 10**400]:
+        if rest:
+            yield from ({**found, first: inner} for inner in harmed(found[first], rest))
+        elif odd == "gone":
+            yield {name: value for name, value in found.items() if name != first}
+        else:
+            yield {**found, first: odd}
+
+
+@pytest.mark.parametrize("key", ["test>kl", "test>active_units", "train>elbo", "val>recon", "best>val/loss", "epoch"])
+def test_a_results_file_that_lacks_a_figure_is_named_in_one_line(finished_run, tmp_path, key):
+    run_dir = tmp_path / "whole"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    results = json.loads((run_dir / "results.json").read_text())
+    for damaged in harmed(results, key):
+        (run_dir / "results.json").write_text(json.dumps(damaged))
+        try:
+            write_report(run_dir)
+        except UserError as error:
+            assert str(error).startswith(f"{run_dir / 'results.json'} is damaged: its {key.replace('>', '/')}")
+            assert "\n" not in str(error)
+        else:  # a count may be as large as it likes
+            assert key.endswith(("epoch", "active_units")) and "1" + "0" * 400 in json.dumps(damaged)
+    (run_dir / "results.json").write_text(json.dumps({**results, "test": [1, 2]}))
+    with pytest.raises(UserError, match=r"results\.json is damaged: its test is no table"):
+        write_report(run_dir)
+
+
+def test_a_line_of_metrics_that_lacks_a_figure_is_named_too(finished_run, tmp_path):
+    run_dir = tmp_path / "whole"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    for key in ("test/kl", "val/elbo", "seconds"):
+        for damaged in harmed(rows[1], key):
+            lines = [json.dumps(row) for row in (rows[0], damaged, *rows[2:])]
+            (run_dir / "metrics.jsonl").write_text("\n".join(lines))
+            with pytest.raises(UserError, match=rf"metrics\.jsonl is damaged: its {key}"):
+                write_report(run_dir)
+
+
+def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, tmp_path):
+    run_dir = tmp_path / "whole"
+    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
+    whole = (run_dir / "samples.png").read_bytes()
+    for content in (b"no picture", b"", whole[: len(whole) // 2]):
+        (run_dir / "samples.png").write_bytes(content)
+        page = write_report(run_dir).read_text("utf-8")
+        assert "Left out: samples.png is no PNG, or it is damaged." in page and ">Reconstructions<" in page
+        assert ">Samples<" not in page
+
+
 def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_among_them():
     for length in (1, 2, 500, 501, 12_345):
         shown = [row["epoch"] for row in report._thinned([{"epoch": n + 1} for n in range(length)])]

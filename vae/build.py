@@ -18,6 +18,7 @@ from vae.model import VAE
 from vae.networks import MLPDecoder
 from vae.pixels import to_pixels
 from vae.priors import VampPrior
+from vae.record import stored_config
 
 MEAN_EPS = 0.001  # of a mean image's pixels from 0 and 1: those that are always black keep a finite logit
 
@@ -96,7 +97,7 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     Raises:
         CheckpointError: weights that don't fit the stored configuration.
     """
-    config = Config.from_dict(state["config"])
+    config = stored_config(state["config"], source)
     channels, height, width = state["image_shape"]
     weights = state["model_state"]
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")

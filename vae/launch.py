@@ -9,9 +9,9 @@ from typing import Any
 
 from vae import checkpoint, folders, memory, presets
 from vae.build import model_from_state
-from vae.config import Config
 from vae.errors import UsageError
 from vae.folders import Folders, seen_from
+from vae.record import stored_config
 from vae.run import Run
 from vae.team import together
 
@@ -47,7 +47,7 @@ def resume(given: dict[str, Any]) -> int:
     last = run_dir / "checkpoints" / "last.pt"
     state = checkpoint.load(last)
     model_from_state(state, last)  # refuses weights that are not the configuration's
-    stored = Config.from_dict(state["config"])
+    stored = stored_config(state["config"], last)
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
             raise UsageError(

@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from PIL import Image
+
+from vae.files import FileError
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
@@ -43,8 +49,18 @@ def terms(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def png(path: Path) -> str:
-    """A picture as a data: address."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    """A picture as a data: address.
+
+    Raises:
+        FileError: it can't be read, or it is no whole PNG.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError):
+        raise FileError(f"{path.name} is no PNG, or it is damaged") from None
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def assemble(parts: Mapping[str, str]) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from vae import explorer, sections, summary
-from vae.config import Config
+from vae import explorer, record, sections, summary
 from vae.data import Splits
 from vae.errors import UsageError
 from vae.evaluate import posterior
-from vae.files import FileError, write_atomic
+from vae.files import write_atomic
 from vae.folders import Folders
 from vae.markup import PAGE, assemble, data_block, escape
 from vae.model import VAE
@@ -21,8 +19,6 @@ from vae.tracking import read_metrics
 from vae.trained import Trained, open_run
 
 MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
-FACTS = {"config", "dataset", "fallback", "protocol", "parameters", "device", "versions", "git_commit"}
-RESULTS = {"dataset", "protocol", "unit", "evaluation", "epoch", "train", "test", "train_seconds", "seconds_per_epoch"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 
 
@@ -73,9 +69,10 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
         FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    facts, rows = _read(folders.config, FACTS), read_metrics(folders.metrics, epoch)
-    config = Config.from_dict(facts["config"])
-    results = _read(folders.results, RESULTS) if folders.results.exists() else {}
+    facts = record.read_facts(folders.config)
+    rows = record.check_rows(read_metrics(folders.metrics, epoch), folders.metrics)
+    config = record.stored_config(facts["config"], folders.config)
+    results = record.read_results(folders.results) if folders.results.exists() else {}
     if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way
         results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
     rows = _thinned(rows)
@@ -102,18 +99,6 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path
-
-
-def _read(path: Path, needed: set[str]) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise FileError(f"can't read {path}: {error.strerror or error}") from None
-    except ValueError:
-        raise FileError(f"{path} is damaged") from None
-    if not isinstance(value, dict) or not needed <= value.keys():
-        raise FileError(f"{path} is damaged")
-    return value
 
 
 def _thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vae.cli import GROUPS
 from vae.config import Config
+from vae.files import FileError
 from vae.markup import escape, png, table, terms
 from vae.presets import Expected, command_line, expectation
 
@@ -139,15 +140,23 @@ def epochs_table(rows: list[Facts]) -> str:
 
 
 def pictures(run_dir: Path) -> str:
-    """The run's pictures, each with its caption."""
-    figures = [
-        f'<figure><button type="button" class="picture" title="Enlarge"><img src="{png(run_dir / file)}" '
-        f'alt="{escape(f"{title}: {caption}")}"></button>'
-        f"<figcaption><b>{escape(title)}</b>{escape(caption)}</figcaption></figure>"
-        for file, (title, caption) in CAPTIONS.items()
-        if (run_dir / file).exists()
-    ]
-    return "".join(figures) or '<p class="lead">None yet: pictures are drawn when a run ends.</p>'
+    """The run's pictures, each with its caption, and the names of those that can't be shown."""
+    shown, left_out = [], []
+    for file, (title, caption) in CAPTIONS.items():
+        if not (run_dir / file).exists():
+            continue
+        try:
+            source = png(run_dir / file)
+        except FileError as error:
+            left_out.append(f'<p class="notice">Left out: {escape(error)}.</p>')
+            continue
+        shown.append(
+            f'<figure><button type="button" class="picture" title="Enlarge"><img src="{source}" '
+            f'alt="{escape(f"{title}: {caption}")}"></button>'
+            f"<figcaption><b>{escape(title)}</b>{escape(caption)}</figcaption></figure>"
+        )
+    none = "" if shown or left_out else '<p class="lead">None yet: pictures are drawn when a run ends.</p>'
+    return "".join([*shown, *left_out]) or none
 
 
 def configuration(config: Config) -> str:

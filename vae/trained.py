@@ -11,10 +11,10 @@ from typing import Any
 from vae import checkpoint, machine, summary
 from vae.build import build_splits, model_from_state
 from vae.checkpoint import CheckpointError
-from vae.config import Config
 from vae.data import Split, Splits
 from vae.errors import UsageError
 from vae.pixels import draw_once
+from vae.record import stored_config
 from vae.sources import DataError
 
 LATEST = "latest"
@@ -38,7 +38,7 @@ class Trained:
         self._state = checkpoint.load(path)
         self.device = machine.resolve_device(device)
         self.model = model_from_state(self._state, path).to(self.device)
-        self.config = Config.from_dict(self._state["config"])
+        self.config = stored_config(self._state["config"], path)
         self.epoch: int = self._state["epoch"]
         self.run_dir = _run_of(self.path)
         self._data_dir, self._say = data_dir, say
