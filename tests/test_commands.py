@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from main import main
-from vae import classifier, figures, open_run
+from vae import classifier, figures, open_run, scorecard
 from vae.data import load_splits
 from vae.evaluate import posterior
 from vae.options import COMMANDS
@@ -38,7 +38,8 @@ def conditional_run(tmp_path_factory):
 
 
 def test_evaluate_gives_the_figures_that_the_training_ended_with(run_dir, tmp_path, capsys):
-    assert use("evaluate", run_dir, "--output", tmp_path / "scores.json") == 0
+    flags = ["--num_importance_samples", 0, "--output", tmp_path / "scores.json"]
+    assert use("evaluate", run_dir, *flags) == 0
     found = json.loads((tmp_path / "scores.json").read_text())
     results = json.loads((run_dir / "results.json").read_text())
     for split in ("val", "test"):
@@ -60,6 +61,21 @@ def test_evaluate_measures_in_full_what_the_training_s_end_would_have(run_dir, t
     assert -measured["test"]["elbo"]["mean"] == pytest.approx(-found["test"]["elbo"], rel=0.01)
     assert f"{measured['test']['nll']['mean']:.2f} ± " in captured.out
     assert list((tmp_path / "classifiers").iterdir())
+
+
+def test_evaluate_measures_everything_unless_told_otherwise_and_keeps_what_it_has_when_interrupted(
+    run_dir, tmp_path, capsys, monkeypatch
+):
+    asked = []
+
+    def interrupted(*args, num_importance_samples, **kwargs):
+        asked.append(num_importance_samples)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scorecard, "assess", interrupted)
+    assert use("evaluate", run_dir, "--output", tmp_path / "scores.json") == 130
+    assert asked == [1000] and "minus the ELBO" in capsys.readouterr().out
+    assert json.loads((tmp_path / "scores.json").read_text())["test"]["images"] == 360
 
 
 def test_results_are_numbered_in_the_run_s_folder_and_never_replaced(run_dir):

@@ -24,8 +24,8 @@ ORDER = (
     *("team", "model", "objective", "augment", "averaging", "build", "footprint", "schedule", "divergence", "train"),
     *("evaluate", "onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
     *("pictures", "animation", "tracking"),
-    *("summary", "scorecard", "trained", "explorer", "report", "run", "launch", "scoreboard", "generate", "morph"),
-    *("own_images", "reconstruct", "embed", "export", "session", "commands"),
+    *("summary", "trained", "scorecard", "explorer", "report", "run", "launch", "generate", "morph"),
+    *("own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"record", "schedule", "options", "destination", "markup", "sections"}

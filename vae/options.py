@@ -52,17 +52,18 @@ class Evaluate(Options):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
-    purpose = "the test figures again, with their protocol, as a table and JSON"
+    purpose = "the test figures again, and everything else that is measured, with their protocol, as a table and JSON"
     examples = (
         "evaluate",
+        "evaluate --num_importance_samples 0    the ELBO alone, in seconds",
         "evaluate --num_importance_samples 5000",
         "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
     )
 
     num_importance_samples: int = knob(
-        0,
-        "with any, importance-weighted likelihoods too, from as many per image (papers take 5000), and the quality of "
-        "latents and samples",
+        1000,
+        "for the likelihoods, of each image (papers take 5000), measured with the quality of latents and samples after "
+        "the ELBO is shown; 0 for the ELBO alone",
         group="command",
         low=0,
         high=10_000_000,

@@ -1,4 +1,4 @@
-"""Measures a model before the eyes of a person: a bar, then a table and the warnings."""
+"""A model's figures before the eyes of a person: the quick ones at once, all of them with a bar; as tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,45 @@ from typing import Any
 
 from vae.console import Console
 from vae.data import Splits
+from vae.evaluate import EVAL_SEED, evaluate
 from vae.measure import measure, num_decoded
 from vae.model import VAE
 from vae.summary import Table
+from vae.trained import Trained
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
+
+
+def quick(trained: Trained) -> dict[str, Any]:
+    """The one-sample ELBO of the test set, and of the validation set where there is one, in a second or so."""
+    found: dict[str, Any] = {
+        "dataset": trained.title,
+        "protocol": trained.protocol,
+        "unit": "nats per image",
+        "evaluation": f"float32, beta 1, one posterior sample per image, noise seed {EVAL_SEED}",
+        "epoch": trained.epoch,
+        "checkpoint": str(trained.path),
+        "device": str(trained.device),
+    }
+    for name in ("val", "test"):
+        if getattr(trained.splits, name):
+            split = trained.split(name)
+            found[name] = {"images": len(split), **evaluate(trained.model, split)._asdict()}
+    return found
+
+
+def quick_table(found: dict[str, Any]) -> Table:
+    """The figures of `quick` for a screen."""
+    rows: Table = [("protocol", f"{found['protocol']}; {found['evaluation']}")]
+    for name in ("val", "test"):
+        if name in found:
+            terms = found[name]
+            bound = f"{-terms['elbo']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"
+            rows.append((name, f"{bound}, minus the ELBO in nats per image, {terms['images']:,} images"))
+    test = found["test"]
+    per_latent = sorted(test["kl_per_dim"], reverse=True)
+    shown = " ".join(f"{value:.2f}" for value in per_latent[:10]) + (" …" if len(per_latent) > 10 else "")
+    return [*rows, ("latents", f"{test['active_units']} of {len(per_latent)} active; KL of each: {shown} nats")]
 
 
 def assess(
