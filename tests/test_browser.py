@@ -260,6 +260,25 @@ def test_a_class_is_chosen_for_a_conditional_model(browser, given):
         assert np.abs(digit(browser) - decoded.numpy()).max() <= 1.5
 
 
+def test_a_conditional_morph_goes_from_class_to_class(browser, given):
+    open_report(browser, given)
+    model, starts = load_model(given), browser.find_elements(By.CSS_SELECTOR, "#starts .thumb")
+    starts[3].click()
+    starts[7].click()
+    assert "each half of it is decoded as the class of its end" in by_id(browser, "explore").text
+    for button, label in (("from", 3), ("to", 7)):
+        by_id(browser, button).click()
+        z = torch.tensor(point(browser)[None], dtype=torch.float32)
+        decoded = model.decode(z, torch.tensor([label])).flatten().detach() * 255
+        assert np.abs(digit(browser) - decoded.numpy()).max() <= 1.5
+        assert by_id(browser, f"class-{label}").is_selected()
+    for t, label in ((0.4, 3), (0.6, 7)):
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        browser.execute_script(script, by_id(browser, "morph"), t)
+        digit(browser)
+        assert by_id(browser, f"class-{label}").is_selected()
+
+
 def test_a_decoder_too_slow_for_the_page_shows_the_nearest_image_of_those_decoded_beforehand(browser, plane, tmp_path):
     model = VAE(2, arch="conv", base_channels=4)
     for weight in model.decoder.parameters():

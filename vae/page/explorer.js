@@ -122,7 +122,7 @@ function describePoint({ latents }, point) {
 }
 
 function addClasses(classes, point, morph) {
-  byId("classes").hidden = false;
+  byId("classes").hidden = byId("halves").hidden = false;
   byId("classes").style.setProperty("--letters", Math.max(...classes.map((name) => Math.min(14, name.length))));
   const inputs = classes.map((name, label) => {
     const input = element("input", { type: "radio", name: "class", id: `class-${label}`, value: label });

@@ -55,7 +55,7 @@ class Point {
   }
 }
 
-/** The straight line between the two test images that were picked last. */
+/** The straight line between the two test images that were picked last; its class is that of the nearer one. */
 class Morph {
   #playing = 0;
 
@@ -64,7 +64,7 @@ class Morph {
     this.ends = [starts[0], starts.find((start) => start.label !== starts[0].label) ?? starts.at(-1)];
     this.#drawEnds();
     fill(byId("morph"), 0);
-    point.show(starts[0].z, conditional ? starts[0].label : 0);
+    point.show(starts[0].z, this.#classOf(starts[0]));
     byId("morph").addEventListener("input", () => this.goTo(byId("morph").valueAsNumber));
     byId("from").addEventListener("click", () => this.goTo(0));
     byId("to").addEventListener("click", () => this.goTo(1));
@@ -83,7 +83,7 @@ class Morph {
     this.ends = [this.ends[1], start];
     this.#drawEnds();
     fill(byId("morph"), 1);
-    this.point.show(start.z, this.conditional ? start.label : 0);
+    this.point.show(start.z, this.#classOf(start));
   }
 
   stop() {
@@ -96,7 +96,11 @@ class Morph {
   #place(t) {
     const [from, to] = this.ends;
     fill(byId("morph"), t);
-    this.point.show(from.z.map((value, d) => value + t * (to.z[d] - value)));
+    this.point.show(from.z.map((value, d) => value + t * (to.z[d] - value)), this.#classOf(t < 0.5 ? from : to));
+  }
+
+  #classOf(start) {
+    return this.conditional ? start.label : 0;
   }
 
   #play() {
