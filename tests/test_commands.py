@@ -177,6 +177,28 @@ def test_reconstruct_takes_people_s_own_images(run_dir, conditional_run, tmp_pat
     assert "2 classes for 3 images" in capsys.readouterr().err
 
 
+def test_what_is_unusable_in_a_folder_is_left_out_by_name_and_what_is_named_is_not(
+    run_dir, conditional_run, tmp_path, capsys
+):
+    own = own_digits(tmp_path / "own")
+    (own / "mine_1.png").write_text("no image")
+    Image.new("L", (9, 9)).save(own / "blank.png")
+    assert use("reconstruct", run_dir, "--images", own, "--output", tmp_path / "a") == 0
+    screen = capsys.readouterr().out
+    assert "left out: " in screen and "mine_1.png can't be read" in screen and "blank.png is blank" in screen
+    images = json.loads((tmp_path / "a/reconstructions.json").read_text())["images"]
+    assert [image["name"] for image in images] == ["mine_0.png", "mine_2.png"]
+    flags = ["--digit", 9, 1, 2, 3, "--output", tmp_path / "b"]
+    assert use("reconstruct", conditional_run, "--images", own, *flags) == 0  # a class for each file, in their order
+    images = json.loads((tmp_path / "b/reconstructions.json").read_text())["images"]
+    assert [image["class"] for image in images] == ["1", "3"]
+    assert use("reconstruct", run_dir, "--images", own, own / "mine_1.png", "--output", tmp_path / "c") == 1
+    for number in (0, 2):
+        (own / f"mine_{number}.png").unlink()
+    assert use("reconstruct", run_dir, "--images", own, "--output", tmp_path / "c") == 1
+    assert "none of the 2 images in" in capsys.readouterr().err and not (tmp_path / "c").exists()
+
+
 def test_own_images_are_scored_without_the_data_too(run_dir, tmp_path, capsys):
     own = own_digits(tmp_path / "own", 1)
     state = torch.load(run_dir / "checkpoints/last.pt", weights_only=True)

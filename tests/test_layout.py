@@ -25,7 +25,7 @@ ORDER = (
     *("evaluate", "onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
     *("pictures", "animation", "tracking"),
     *("summary", "trained", "scorecard", "explorer", "report", "run", "launch", "generate", "morph"),
-    *("own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),
+    *("ink", "own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),
 )
 WITHOUT_TORCH = {"__init__", "knobs", "errors", "files", "config", "presets", "cli", "stopping", "folders", "console"}
 WITHOUT_TORCH |= {"record", "schedule", "options", "destination", "markup", "sections"}

@@ -79,6 +79,60 @@ def test_noise_and_uneven_light_do_not_move_the_ink(tmp_path, reference):
     assert one.inverted and (one.pixels - reference).abs().mean() < 0.04
 
 
+@pytest.mark.parametrize("frame", [1, 3, 12])
+@pytest.mark.parametrize("light", [True, False])
+def test_a_frame_is_left_out_and_does_not_pass_for_the_background(tmp_path, reference, frame, light):
+    picture = seven(background=255, ink=0) if light else seven()
+    corners = (0, 0, picture.width - 1, picture.height - 1)
+    ImageDraw.Draw(picture).rectangle(corners, outline=0 if light else 255, width=frame)
+    picture.save(tmp_path / "framed.jpg", quality=90)
+    one = as_mnist(tmp_path / "framed.jpg")
+    assert one.inverted == light and one.notes == ("the frame around it is left out",)
+    assert (one.pixels - reference).abs().mean() < 0.02
+
+
+def test_a_bar_that_fills_its_picture_is_no_frame(tmp_path):
+    page = np.zeros((40, 22), np.uint8)
+    page[1:-1, 1:-1] = 255
+    Image.fromarray(page).save(tmp_path / "bar.png")
+    one = as_mnist(tmp_path / "bar.png")
+    assert not one.notes and not one.inverted and one.pixels.max() == 1
+
+
+def test_several_digits_are_told_of_and_one_in_any_hand_is_not(tmp_path):
+    one = seven()
+    for name, size, second in (("beside", (600, 400), (300, 0)), ("below", (300, 800), (0, 400))):
+        page = Image.new("L", size, 0)
+        page.paste(one)
+        page.paste(one, second)
+        page.save(tmp_path / f"{name}.png")
+        assert as_mnist(tmp_path / f"{name}.png").notes == ("several separate shapes, where one digit is expected",)
+    one.save(tmp_path / "one.png")
+    assert not as_mnist(tmp_path / "one.png").notes
+    for index, image in enumerate(load_digits().images[:200]):
+        Image.fromarray((image * 15).astype(np.uint8)).resize((80, 80)).save(tmp_path / f"{index}.png")
+        assert not as_mnist(tmp_path / f"{index}.png").notes, index
+
+
+def test_colours_of_print_and_numbers_of_any_range_are_converted(tmp_path, reference):
+    dark, grey = seven(background=255, ink=0), np.asarray(seven(), dtype=np.float32)
+    dark.convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    Image.fromarray(grey * 40 - 300).save(tmp_path / "float.tiff")
+    Image.fromarray((grey * 1000).astype(np.int32)).save(tmp_path / "int.tiff")
+    big_endian = Image.frombytes("I;16B", (300, 400), (grey.astype(">u2") * 257).tobytes())
+    big_endian.save(tmp_path / "sixteen.tiff")
+    grey[0, :5] = (np.nan, np.inf, -np.inf, np.nan, np.nan)
+    Image.fromarray(grey).save(tmp_path / "holes.tiff")
+    notes = {"float.tiff": ("its range, -300 to 9900, is taken for black to white",)}
+    notes |= {"int.tiff": ("its range, 0 to 255000, is taken for black to white",)}
+    notes |= {"holes.tiff": ("its range, 0 to 255, is taken for black to white",)}
+    for path in find([str(tmp_path)]):
+        if path.name != "reference.png":
+            one = as_mnist(path)
+            assert (one.pixels - reference).abs().mean() < 0.02 and one.notes == notes.get(path.name, ()), path
+    assert prepare(tmp_path / "print.jpg", dataset="folder", image_shape=(3, 32, 32)).pixels.shape == (3, 32, 32)
+
+
 def test_a_binary_model_gets_binary_pixels(tmp_path):
     seven().save(tmp_path / "x.png")
     assert set(as_mnist(tmp_path / "x.png", binary=True).pixels.unique().tolist()) == {0, 1}

@@ -74,7 +74,7 @@ def draw_reconstructions(session: Session, chosen: options.Reconstruct) -> None:
     trained = session.trained
     own: list[OwnImage] = []
     if chosen.images:
-        result, own = reconstruct.own_images(trained, chosen.images, digits=chosen.digit)
+        result, own = reconstruct.own_images(trained, chosen.images, digits=chosen.digit, say=session.console.say)
     elif chosen.digit:
         raise UsageError("--digit is the class of your own --images: test images come with theirs")
     else:
@@ -87,6 +87,9 @@ def draw_reconstructions(session: Session, chosen: options.Reconstruct) -> None:
     if any(inverted):
         lit = ", ".join(one.path.name for one in own if one.inverted)
         session.console.say(f"inverted, since the background is light: {lit}")
+    for one in own:
+        for note in one.notes:
+            session.console.say(f"{one.path.name}: {note}")
     if own and trained.config.binarize != "none":
         session.console.say("cut at a half: this model was trained on binary images")
     title = f"{trained.title}, epoch {trained.epoch}, {trained.protocol}: {reconstruct.METHOD}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -77,22 +78,22 @@ def list_images(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def open_image(path: Path) -> Image.Image:
-    """An image whose header has been found sound."""
+def open_image(path: Path, *, also: Set[str] = frozenset()) -> Image.Image:
+    """An image whose header has been found sound, of a greyscale or colour mode or one of those that are named."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # held against MAX_PIXELS below
             picture = Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} can't be read as an image: {str(error).splitlines()[0]}") from None
-    fault = _fault(picture)
+    fault = _fault(picture, GREY_MODES | COLOUR_MODES | also)
     if fault:
         picture.close()
         raise DataError(f"{path} {fault}")
     return picture
 
 
-def _fault(picture: Image.Image) -> str:
+def _fault(picture: Image.Image, modes: Set[str]) -> str:
     """What keeps an image whose header is sound from being used; empty if nothing does."""
     if picture.width * picture.height > MAX_PIXELS:
         return f"has {picture.width:,}×{picture.height:,} pixels: more than {MAX_PIXELS:,}"
@@ -100,7 +101,7 @@ def _fault(picture: Image.Image) -> str:
         getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO"
     ):  # a phone's photo with its preview: the first is it
         return "is animated: keep one of its frames"
-    if picture.mode not in GREY_MODES | COLOUR_MODES:
+    if picture.mode not in modes:
         return f"has colour mode {picture.mode}: convert it to greyscale or RGB"
     return ""
 
@@ -114,15 +115,19 @@ def _common_channels(paths: list[Path]) -> int:
     return 1
 
 
-def read_upright(path: Path) -> Image.Image:
+def read_upright(path: Path, *, also: Set[str] = frozenset()) -> Image.Image:
     """A picture as it was held, in memory; 16-bit grey becomes 8-bit.
+
+    Args:
+        path: the file.
+        also: modes that are taken beside greyscale and colour.
 
     Raises:
         DataError: one line that names the file and why it can't be used.
     """
-    with open_image(path) as picture:
+    with open_image(path, also=also) as picture:
         try:
-            if picture.mode == "I;16":
+            if picture.mode.startswith("I;16"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             return ImageOps.exif_transpose(picture)
         except (OSError, SyntaxError, ValueError) as error:
@@ -132,15 +137,19 @@ def read_upright(path: Path) -> Image.Image:
 def load_images(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
     """Each file of `list_images` cropped to a square about its centre and resized, with its class."""
     memory.require(len(files) * size**2 * channels, f"--image_size {size}: {len(files):,} images")
-    images = np.empty((len(files), size, size, channels), dtype=np.uint8)
+    images = np.empty((len(files), channels, size, size), dtype=np.uint8)
     for row, (path, _) in enumerate(files):
-        picture = read_upright(path)
-        if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))
-        images[row] = np.asarray(square).reshape(size, size, channels)
+        images[row] = fitted(read_upright(path), size=size, channels=channels)
     labels = torch.tensor([class_names.index(name) if name else 0 for _, name in files])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
+    return torch.from_numpy(images), labels
+
+
+def fitted(picture: Image.Image, *, size: int, channels: int) -> np.ndarray:
+    """A picture laid on white, cropped to a square about its centre and resized: (channels, size, size) uint8."""
+    if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    square = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (size, size))
+    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def _split(images: Tensor, labels: Tensor, *, seed: int) -> tuple[Labelled, Labelled]:

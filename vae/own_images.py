@@ -15,15 +15,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vae.errors import UsageError
-from vae.image_folder import list_images, load_images, read_upright
+from vae.image_folder import fitted, list_images, read_upright
+from vae.ink import find_ink, place
 from vae.pixels import resize, threshold, to_pixels
 from vae.sources import DataError
 
-SIDE, BOX = 28, 20  # LeCun et al. 1998: ink fitted into 20×20, its centre of mass in the middle of 28×28
 SHOWN = 112  # height and width of an original in the picture
-WORKING = 560  # pixels; larger pictures are made smaller first, which also evens out a photo's noise
-CONTRAST = 0.1  # of the range from black to white: the least that ink stands out
-INK, NOISY_INK = 0.05, 0.4  # what counts as ink on a clean background, and at most on an uneven one
+SINGLE = ("mnist", "digits")  # data sets with one shape an image; in others, parts may lie apart
+SCALED = {"F", "I"}  # modes without a fixed range of brightness
+CONVERTED = {"CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa", "PA", "I;16B", "I;16L", *SCALED}
 
 
 class OwnImage(NamedTuple):
@@ -33,6 +33,7 @@ class OwnImage(NamedTuple):
     original: Tensor  # (3, SHOWN, SHOWN) in [0, 1], whole, on white
     pixels: Tensor  # (C, H, W) in [0, 1], as the model takes it
     inverted: bool  # whether its background was light
+    notes: tuple[str, ...] = ()  # what else was done to it, or is odd about it
 
 
 def find(names: Sequence[str]) -> list[Path]:
@@ -64,17 +65,37 @@ def prepare(path: Path, *, dataset: str, image_shape: tuple[int, int, int], bina
     Raises:
         DataError: unreadable, animated, huge or blank; the message names the file.
     """
-    picture = _opaque(read_upright(path))
+    picture, notes = _in_8_bits(read_upright(path, also=CONVERTED))
+    picture = _opaque(picture)
     inverted = False
     if dataset == "folder":
-        image, _ = load_images([(path, "")], (), size=image_shape[1], channels=image_shape[0])
+        image = torch.tensor(fitted(picture, size=image_shape[1], channels=image_shape[0]))[None]
     else:
-        ink, inverted = _ink(picture, path)
-        image = resize(_placed(ink, mass=dataset == "mnist"), image_shape[1])
+        ink = find_ink(picture)
+        if ink is None:
+            raise DataError(f"{path} is blank: nothing stands out from its background")
+        inverted = ink.light
+        notes += ["the frame around it is left out"] * ink.framed
+        notes += ["several separate shapes, where one digit is expected"] * (ink.separate and dataset in SINGLE)
+        image = resize(place(ink.strength, mass=dataset == "mnist"), image_shape[1])
     image = threshold(image) if binary else image
     square = ImageOps.pad(picture.convert("RGB"), (SHOWN, SHOWN), color="white")
     original = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-    return OwnImage(path, to_pixels(original), to_pixels(image)[0], inverted)
+    return OwnImage(path, to_pixels(original), to_pixels(image)[0], inverted, tuple(notes))
+
+
+def _in_8_bits(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+    """In a mode of 8-bit brightness or colours, and what was done for it that a person should know."""
+    if picture.mode in SCALED:
+        array = np.asarray(picture, dtype=np.float64)
+        known = np.isfinite(array)
+        low, high = (array[known].min(), array[known].max()) if known.any() else (0.0, 0.0)
+        share = (np.where(known, array, low) - low) / (high - low or 1.0)
+        scaled = Image.fromarray((share * 255).round().astype(np.uint8))
+        return scaled, [f"its range, {low:g} to {high:g}, is taken for black to white"]
+    if picture.mode in CONVERTED:
+        return picture.convert("RGBA" if picture.mode in ("PA", "RGBa") else "RGB"), []
+    return picture, []
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
@@ -85,42 +106,3 @@ def _opaque(picture: Image.Image) -> Image.Image:
     grey, alpha = (np.asarray(part, dtype=float) for part in (rgba.convert("L"), rgba.getchannel("A")))
     light = (grey * alpha).sum() > 127.5 * alpha.sum()
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "black" if light else "white"), rgba).convert("RGB")
-
-
-def _ink(picture: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
-    """The ink's bounding box, 0 where the background is and 1 at its strongest, and whether it was dark on light."""
-    grey = picture.convert("L")
-    grey.thumbnail((WORKING, WORKING))
-    ink = np.asarray(grey, dtype=np.float64) / 255
-    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    light = bool(np.median(border) > 0.5)
-    if light:
-        ink, border = 1 - ink, 1 - border
-    low = np.percentile(border, 75)  # above the paper's own unevenness
-    if ink.max() - low < CONTRAST:
-        raise DataError(f"{path} is blank: nothing stands out from its background")
-    noise = (np.percentile(border, 99) - low) / (ink.max() - low)
-    ink = np.clip((ink - low) / (ink.max() - low), 0, 1)
-    rows, columns = ((ink > np.clip(3 * noise, INK, NOISY_INK)).any(axis).nonzero()[0] for axis in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], light
-
-
-def _placed(ink: np.ndarray, *, mass: bool) -> Tensor:
-    """Ink (h, w) in [0, 1] scaled into a box by its longer side and put in the middle: (1, 1, SIDE, SIDE) uint8."""
-    box = BOX if mass else SIDE
-    scale = box / max(ink.shape)
-    height, width = (max(1, round(length * scale)) for length in ink.shape)
-    small = Image.fromarray((ink * 255).round().astype(np.uint8)).resize((width, height), Image.Resampling.LANCZOS)
-    array = np.asarray(small, dtype=np.float64)
-    array = array * (255 / max(array.max(), 1))  # thin strokes fade when they are scaled down
-    page = np.zeros((SIDE, SIDE))
-    centres = [
-        (array.sum(1 - axis) * (np.arange(length) + 0.5)).sum() / array.sum() if mass else length / 2
-        for axis, length in enumerate(array.shape)
-    ]
-    top, left = (
-        int(np.clip(np.ceil(SIDE / 2 - centre), 0, SIDE - length))  # as MNIST rounds: every one of its images agrees
-        for centre, length in zip(centres, array.shape, strict=True)
-    )
-    page[top : top + height, left : left + width] = array
-    return torch.from_numpy(page.round().astype(np.uint8))[None, None]

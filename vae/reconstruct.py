@@ -5,7 +5,7 @@ Shapes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from vae.evaluate import EVAL_SEED, score_images
 from vae.generate import classes_in_turn
 from vae.own_images import SHOWN, OwnImage, find, prepare
 from vae.pixels import enlarge, to_pixels
+from vae.sources import DataError
 from vae.summary import Table
 from vae.trained import Trained
 
@@ -76,7 +77,11 @@ def first_test_images(trained: Trained, count: int) -> Reconstructed:
 
 
 def own_images(
-    trained: Trained, paths: Sequence[str | Path], *, digits: Sequence[int] = ()
+    trained: Trained,
+    paths: Sequence[str | Path],
+    *,
+    digits: Sequence[int] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Reconstructed, list[OwnImage]]:
     """People's own pictures and what becomes of them.
 
@@ -84,20 +89,32 @@ def own_images(
         trained: the model.
         paths: files, and folders of them.
         digits: for a conditional model, the class of all of them or of each; empty for the likeliest.
+        say: told in a line of every file in a folder that can't be used, and so is left out.
 
     Raises:
         UsageError: no such file, or a number of classes that fits neither.
-        DataError: a picture that can't be used; the message names it.
+        DataError: a picture that is named and can't be used, or a folder of nothing else; the message names it.
     """
     model, config = trained.model, trained.config
-    files = find([str(path) for path in paths])
+    files, named = find([str(path) for path in paths]), {Path(path) for path in paths}
+    trained_on: dict[str, Any] = {"dataset": config.dataset, "image_shape": model.image_shape}
+    trained_on["binary"] = config.binarize != "none"
     if len(digits) not in (0, 1, len(files)):
         raise UsageError(f"--digit names {len(digits)} classes for {len(files)} images: give one, or one for each")
     y = classes_in_turn(model, digits, len(files)) if digits else None
-    binary = config.binarize != "none"
-    own = [prepare(file, dataset=config.dataset, image_shape=model.image_shape, binary=binary) for file in files]
+    own, used = [], []
+    for index, file in enumerate(files):
+        try:
+            own.append(prepare(file, **trained_on))
+            used.append(index)
+        except DataError as error:
+            if file in named:
+                raise
+            say(f"left out: {error}")
+    if not own:
+        raise DataError(f"none of the {len(files):,} images in {', '.join(map(str, paths))} can be used")
     x = torch.stack([one.pixels for one in own])
-    return reconstruct(trained, [file.name for file in files], x, y), own
+    return reconstruct(trained, [one.path.name for one in own], x, None if y is None else y[used]), own
 
 
 def worse_than(trained: Trained, elbo: Tensor) -> Tensor:
