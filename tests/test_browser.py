@@ -284,7 +284,7 @@ def test_a_decoder_too_slow_for_the_page_shows_the_nearest_image_of_those_decode
     for weight in model.decoder.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     open_fresh(browser, plane, tmp_path, model)
-    assert "Decoded beforehand: the decoder is convolutional" in by_id(browser, "explore").text
+    assert "not the decoder itself: the decoder is convolutional" in by_id(browser, "explore").text
     square = browser.execute_script("return data.explorer.map")
     cell = square["side"] / 32
     z = [square["left"] + 20.5 * cell, square["bottom"] + 7.5 * cell]
@@ -326,6 +326,16 @@ def test_nothing_is_wider_than_the_window(browser, plane, many, given, width):
             assert browser.execute_script("return document.documentElement.scrollWidth") == width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_names_on_the_map_are_pushed_into_it(browser, plane):
+    open_report(browser, plane)
+    boxes = [{"x": x, "y": y, "width": 90, "height": 15} for x, y in ((300, 5), (298, 6), (10, 299), (290, 150))]
+    placed = browser.execute_script("apart(arguments[0], 300); return arguments[0]", boxes)
+    for index, box in enumerate(placed):
+        assert 45 <= box["x"] <= 255 and 7.5 <= box["y"] <= 292.5
+        for other in placed[index + 1 :]:
+            assert abs(box["x"] - other["x"]) >= 89 or abs(box["y"] - other["y"]) >= 14
 
 
 def test_every_control_has_a_name(browser, plane, many, given):

@@ -26,6 +26,7 @@ BAD = [
     (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
     (["--num_epoch", "3"], "unknown flag --num_epoch (did you mean --num_epochs?)"),
+    (["--no_such"], "unknown flag --no_such (see python main.py --help)"),
     (["trian"], "unknown command 'trian' (did you mean train?)"),
     (["smaple", "--digit", "3"], "unknown command 'smaple' (did you mean sample?)"),
     (["--quiet", "sample"], "unexpected argument 'sample' (a command comes first)"),

@@ -78,6 +78,16 @@ def test_evaluate_measures_everything_unless_told_otherwise_and_keeps_what_it_ha
     assert json.loads((tmp_path / "scores.json").read_text())["test"]["images"] == 360
 
 
+def test_figures_that_are_no_numbers_are_never_written(run_dir, tmp_path, capsys):
+    state = torch.load(run_dir / "checkpoints/last.pt", weights_only=True)
+    state["model_state"] = {name: 1e30 * weight for name, weight in state["model_state"].items()}  # overflows
+    torch.save(state, tmp_path / "x.pt")
+    flags = ["--checkpoint", str(tmp_path / "x.pt"), "--output", str(tmp_path / "scores.json")]
+    assert main(["evaluate", "--device", "cpu", *flags]) == 1
+    err = capsys.readouterr().err
+    assert "no finite numbers" in err and err.count("\n") == 1 and not (tmp_path / "scores.json").exists()
+
+
 def test_results_are_numbered_in_the_run_s_folder_and_never_replaced(run_dir):
     for name in ("samples.png", "samples-2.png"):
         assert use("sample", run_dir, "--num_samples", 4, "--quiet") == 0
@@ -125,12 +135,15 @@ def test_every_command_tells_what_it_can_t_open_in_one_line(command, run_dir, tm
     torch.save({**state, "format": 2**20}, "newer.pt")
     torch.save({**state, "model_state": {}}, "other.pt")
     torch.save({**state, "config": {**state["config"], "colour": "red"}}, "strange.pt")
+    weights = {name: torch.full_like(weight, torch.nan) for name, weight in state["model_state"].items()}
+    torch.save({**state, "model_state": weights}, "nan.pt")
     cases = {
         (): "no run in outputs",
         ("--run", "nowhere"): "nowhere: no such run",
         ("--run", "."): "is no run's folder",
         ("--checkpoint", "text.pt"): "no checkpoint of ours",
         ("--checkpoint", "newer.pt"): "update the program",
+        ("--checkpoint", "nan.pt"): "nan.pt: its weights are not all finite numbers",
         ("--checkpoint", "strange.pt"): "strange.pt is damaged, or of another version: the stored configuration",
         ("--checkpoint", "other.pt"): "not those of a mlp-32-2d",
     }
@@ -138,7 +151,8 @@ def test_every_command_tells_what_it_can_t_open_in_one_line(command, run_dir, tm
         assert main([command, *flags]) == 1
         out, err = capsys.readouterr()
         assert out == "" and message in err and err.count("\n") == 1 and err.startswith("error: ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer.pt", "other.pt", "strange.pt", "text.pt"]
+    left = sorted(path.stem for path in tmp_path.iterdir())
+    assert left == ["nan", "newer", "other", "strange", "text"]
 
 
 def test_reconstruct_gives_each_test_image_s_elbo(run_dir, tmp_path):
@@ -283,13 +297,16 @@ def test_gif_animates_what_the_epochs_left(run_dir, tmp_path, capsys):
     with Image.open(tmp_path / "samples.gif") as film:
         assert film.n_frames == 3  # epochs 1, 2 and 4
     assert "no latent_scatter.gif" in capsys.readouterr().out
+    bare = shutil.copytree(run_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("epoch_00[24].png"))
+    assert use("gif", bare) == 2
+    assert "has 1 of the two pictures that it takes: train with --sample_every 1" in capsys.readouterr().err
     checkpoint = shutil.copy(run_dir / "checkpoints/last.pt", tmp_path / "x.pt")
     assert main(["gif", "--checkpoint", str(checkpoint)]) == 2
     assert "outside a run" in capsys.readouterr().err
 
 
 def test_training_with_gif_animates_the_scatter_too(tmp_path):
-    flags = ["--num_epochs", "3", "--sample_every", "1", "--gif", "--quiet"]
+    flags = ["--num_epochs", "3", "--gif", "--quiet"]  # of every epoch, where nothing else is said
     assert run_main(tmp_path, "--run_name", "x", *flags) == 0
     for name in ("samples", "reconstructions", "latent_scatter"):
         with Image.open(tmp_path / f"outputs/x/{name}.gif") as film:

@@ -66,3 +66,41 @@ def test_tsne_is_seeded_and_finite(dims):
     points = np.random.default_rng(0).normal(size=(40, dims)).astype(np.float32)
     first, second = tsne(points, seed=1), tsne(points, seed=1)
     assert first.shape == (40, 2) and np.isfinite(first).all() and np.array_equal(first, second)
+
+
+def test_long_headings_are_shortened_and_slanted_and_short_ones_are_left_alone(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    for names in ([str(number) for number in range(10)], ["$^$ a very long class name of 30"] * 10):
+        figures.draw_grid(
+            tmp_path / "x", torch.zeros(20, 1, 28, 28), columns=10, title="t", subtitle="s", headings=names
+        )
+    short, long = ([*figure.axes[0].get_xticklabels()] for figure in drawn)
+    assert [label.get_text() for label in short] == list("0123456789") and short[0].get_rotation() == 0
+    assert {(label.get_text(), label.get_rotation(), label.get_parse_math()) for label in long} == {
+        ("$^$ a very long c…", 40, False)
+    }
+
+
+def test_names_on_a_map_stay_within_it_and_off_each_other(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    points = np.random.default_rng(0).normal(0, 0.1, (100, 2)) + 20 * (np.arange(100) % 5 == 0)[:, None]
+    figures.draw_scatter(
+        tmp_path / "x",
+        points,
+        np.arange(100) % 10,
+        class_names=["a class of a rather long name"] * 10,
+        title="t",
+        subtitle="s",
+        axis_labels=("a", "b"),
+        limit=5,
+    )
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    window = figure.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 10
+    for index, box in enumerate(boxes):
+        assert window.x0 <= box.x0 and box.x1 <= window.x1 and window.y0 <= box.y0 and box.y1 <= window.y1
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :])

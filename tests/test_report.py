@@ -342,6 +342,8 @@ def test_a_figure_is_expected_of_the_run_that_was_measured_and_of_no_other(prese
         {},
         {"preset": "mlp-64d", "side_by_side": False, "seed": 3},
         {"hidden_dims": (300, 20), "optimizer": "adam", "data_dir": "my data; rm -rf $HOME", "conditional": True},
+        {"gif": True, "sample_every": 5},
+        {"gif": True},
         {"preset": "conv-2d", "num_epochs": 3, "lr": 1e-5, "threads": 1},
     ],
 )

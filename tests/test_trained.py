@@ -23,6 +23,7 @@ def test_a_run_opens_with_its_model_its_data_and_its_words(finished_run):
     expected = load_splits("digits", finished_run, val_split=0.1, seed=0)
     for name in ("train", "val", "test"):
         assert torch.equal(trained.split(name).images.cpu(), getattr(expected, name).images)
+    assert not trained.model.decode(torch.zeros(1, 2)).requires_grad
     assert trained.subtitle("x") == "scikit-learn digits · epoch 4 · grey pixels · x"
     assert trained.class_names == tuple("0123456789")
 
@@ -80,6 +81,15 @@ def test_data_that_has_changed_since_is_refused(finished_run, tmp_path):
     torch.save({**state, "config": {**state["config"], "image_size": 24}}, tmp_path / "x.pt")
     with pytest.raises(DataError, match="other images or classes"):
         _ = open_run(tmp_path / "x.pt").splits
+
+
+def test_where_data_is_fetched_again_the_flag_that_spares_it_is_named(finished_run, tmp_path):
+    state = load_state(finished_run / "outputs/whole")
+    torch.save({**state, "config": {**state["config"], "dataset": "mnist", "data_dir": "gone"}}, tmp_path / "x.pt")
+    said = []
+    with pytest.raises(DataError):
+        _ = open_run(tmp_path / "x.pt", say=said.append).splits
+    assert said[0].endswith("(it is not in gone: --data_dir names another folder)")
 
 
 def test_a_split_that_was_not_held_out_is_refused(tmp_path):

@@ -92,10 +92,10 @@ def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
 
 
 def model_from_state(state: dict[str, Any], source: Path) -> VAE:
-    """The model in a loaded checkpoint, on the CPU, in eval mode.
+    """The model in a loaded checkpoint, on the CPU, in eval mode; what it gives asks for no gradients.
 
     Raises:
-        CheckpointError: weights that don't fit the stored configuration.
+        CheckpointError: weights that don't fit the stored configuration, or are no numbers.
     """
     config = stored_config(state["config"], source)
     channels, height, width = state["image_shape"]
@@ -110,14 +110,16 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
         model.load_state_dict(dict(weights), assign=True)
     except (RuntimeError, AttributeError, TypeError):
         raise misfit from None
-    return model.eval()
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise CheckpointError(f"{source}: its weights are not all finite numbers, so that nothing can be made of them")
+    return model.eval().requires_grad_(False)
 
 
 def load_model(path: str | Path) -> VAE:
     """Load a trained model from a checkpoint or a run's folder (its `checkpoints/last.pt`).
 
     Returns:
-        The model on the CPU, in eval mode.
+        The model on the CPU, in eval mode, without gradients.
 
     Raises:
         CheckpointError: one line that says why the file can't be used.

@@ -161,7 +161,8 @@ def _unknown_message(token: str, parser: argparse.ArgumentParser) -> str:
     if not name.startswith("-"):
         hint = "a command comes first" if name in COMMANDS else f"see {parser.prog} --help"
         return f"unexpected argument {token!r} ({hint})"
-    flags = [flag for action in parser._actions for flag in action.option_strings]
+    told = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # not each --no_ of a switch
+    flags = [flag for action in told for flag in action.option_strings]
     near = difflib.get_close_matches(name, flags, n=1) or [flag for flag in flags if name.lstrip("-") in flag][:1]
     hint = f"did you mean {near[0]}?" if near else f"see {parser.prog} --help"
     return f"unknown flag {name} ({hint})"

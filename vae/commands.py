@@ -86,7 +86,8 @@ def _gif(session: Session, chosen: options.Gif) -> None:
         raise UsageError("--checkpoint lies outside a run: gif animates the pictures in a run's folder")
     kinds = [kind for kind in animation.KINDS if len(animation.frames_of(run_dir, kind)) > 1]
     if not kinds:
-        raise UsageError(f"{run_dir} has fewer than two pictures to animate: train with --sample_every")
+        most = max(len(animation.frames_of(run_dir, kind)) for kind in animation.KINDS)
+        raise UsageError(f"{run_dir} has {most} of the two pictures that it takes: train with --sample_every 1")
     paths = session.paths(*(f"{kind}.gif" for kind in kinds))
     animation.animate_run(run_dir, dict(zip(kinds, paths, strict=True)), milliseconds=chosen.milliseconds)
     if session.trained.model.latent_dim == 2 and "latent_scatter" not in kinds:

@@ -112,7 +112,12 @@ class Config:
     log_dir: str = knob("runs", "TensorBoard logs go below", group="output", metavar="DIR")
     overwrite: bool = knob(False, "replace the run of that name", group="output")
     checkpoint_every: int = knob(0, "also keep epoch_NNN.pt every N epochs, 0 for never", group="output", low=0)
-    sample_every: int = knob(5, "draw samples and reconstructions every N epochs, 0 for never", group="output", low=0)
+    sample_every: int = knob(
+        5,
+        "draw samples and reconstructions every N epochs, 0 for never; --gif alone makes it 1",
+        group="output",
+        low=0,
+    )
     tsne_samples: int = knob(2000, "test images in the closing t-SNE picture", group="output", low=10, high=100_000)
     side_by_side: bool = knob(
         False, "load the saved model again and draw originals left, reconstructions right", group="output"

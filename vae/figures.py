@@ -6,6 +6,7 @@ Shapes: N images, C channels, H height, W width.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import textwrap
 import warnings
@@ -27,6 +28,8 @@ from vae.files import write_atomic
 
 DPI = 160
 MAX_NAMED = 20  # classes: more names than that hide what they name
+LETTER = 0.072  # inches of a heading's
+SLANTED, NAME, LEGEND = 18, 16, 32  # letters of a slanted heading, of a class's name on a map, and beside it
 INK, FAINT = "#1f2430", "#6b7280"
 # Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency, the
 # darker grey taken to near black; in an order that sets digits that lie close together (3 5 8, 4 7 9) well apart.
@@ -80,6 +83,17 @@ def _save(figure: Figure, path: Path) -> None:
         write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
 
 
+def shortened(name: str, letters: int) -> str:
+    """A name in at most so many letters, the last an ellipsis where some are left out."""
+    return name if len(name) <= letters else f"{name[: letters - 1].rstrip()}…"
+
+
+def _too_long(headings: Sequence[str], inches: float) -> bool:
+    """Whether headings over equal columns, that wide in all, would run into each other."""
+    letters = max((len(line) for text in headings for line in text.split("\n")), default=0)
+    return len(headings) > 1 and letters * LETTER * len(headings) > inches
+
+
 def _to_array(images: Tensor) -> np.ndarray:
     """(N, C, H, W) in [0, 1] to (N, H, W) or (N, H, W, 3)."""
     array = images.detach().float().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
@@ -115,7 +129,7 @@ def draw_grid(
     sheet = tile(images, columns, gap=gap)
     width = max(3.6, min(8.0, 0.65 * columns * images.shape[-1] / images.shape[-2]))
     margin = 0.085 * max(map(len, row_labels), default=0)  # inches
-    above = 0.25 if headings else 0.0
+    above = (1.0 if _too_long(headings, width) else 0.25) if headings else 0.0
     figure = _new(width + margin, width * sheet.shape[0] / sheet.shape[1] + above, title, subtitle)
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -147,13 +161,17 @@ def render_frames(
 
 
 def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> None:
-    """Take ticks and frame away; put `headings` over as many equal columns."""
+    """Take ticks and frame away; put `headings` over as many equal columns, slanted where they are too long."""
     width = sheet.shape[1] / max(len(headings), 1)
+    slanted = _too_long(headings, axes.bbox.width / DPI)
+    headings = [shortened(text, SLANTED) for text in headings] if slanted else headings
     axes.set_xticks([width * (column + 0.5) for column in range(len(headings))], headings)
     axes.set_yticks([])
-    for label in axes.get_xticklabels():
-        label.set_parse_math(False)  # a class may be named $^$
     axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
+    for label in axes.get_xticklabels():  # those on top, now that they are the ones to be seen
+        label.set_parse_math(False)  # a class may be named $^$
+        if slanted:
+            label.set(rotation=40, ha="left", va="bottom", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
 
 
@@ -182,16 +200,18 @@ def draw_comparison(
     rows = math.ceil(len(same[0]) / columns)
     lines = max((heading.count("\n") + 1 for heading in headings), default=1)
     margin = 0.085 * max(map(len, versions))  # inches
-    figure = _new(max(4.0, 0.8 * columns + margin), rows * (0.81 * len(same) + 0.15 * (lines - 1)), title, subtitle)
+    above = 0.15 * (lines - 1) + (0.9 if _too_long(headings[:columns], 0.8 * columns) else 0)
+    height = 0.81 * len(same) * rows + above * (rows if len(headings) > columns else 1)
+    figure = _new(max(4.0, 0.8 * columns + margin), height, title, subtitle)
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
         here = slice(row * columns, (row + 1) * columns)
         gap = max(2, same[0].shape[-1] // 14)
         sheet = np.concatenate([tile(_filled(images[here], columns), columns, gap=gap) for images in same])
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        above = list(headings[here])
-        _only_headings(axes, sheet, above + [""] * (columns - len(above)) if above else [])
-        height = sheet.shape[0] / len(same)
-        axes.set_yticks([height * (place + 0.5) for place in range(len(same))], list(versions))
+        own = list(headings[here])
+        _only_headings(axes, sheet, own + [""] * (columns - len(own)) if own else [])
+        step = sheet.shape[0] / len(same)
+        axes.set_yticks([step * (place + 0.5) for place in range(len(same))], list(versions))
     _save(figure, path)
 
 
@@ -229,15 +249,17 @@ def draw_scatter(
         np.median(points[labels == index], axis=0) if (labels == index).any() else None
         for index in range(len(class_names))
     ]
-    for index, (name, place) in enumerate(zip(class_names, _apart(axes, medians), strict=True)):
+    names = [shortened(name, NAME) for name in class_names]
+    for index, (name, place) in enumerate(zip(names, _apart(axes, medians, names), strict=True)):
         color = COLORS[index % len(COLORS)]
-        axes.scatter([], [], color=color, s=36, label=f" {name}")
+        axes.scatter([], [], color=color, s=36, label=f" {shortened(class_names[index], LEGEND)}")
         if place is not None and len(class_names) <= MAX_NAMED:
             box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": color, "linewidth": 1.8}
             axes.text(
                 place[0],
                 place[1],
                 name,
+                transform=axes.transAxes,
                 parse_math=False,
                 fontsize=11,
                 fontweight="bold",
@@ -255,21 +277,25 @@ def draw_scatter(
     _save(figure, path)
 
 
-def _apart(axes: Axes, places: Sequence[np.ndarray | None], distance: float = 0.055) -> list[np.ndarray | None]:
-    """Push places (2,) that lie closer than `distance`, a fraction of the axes, away from each other."""
-    spans = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
-    moved = [None if place is None else place / spans for place in places]
-    taken = [place for place in moved if place is not None]
+def _apart(axes: Axes, places: Sequence[np.ndarray | None], names: Sequence[str]) -> list[np.ndarray | None]:
+    """Where names of places (2,) in the data go, as fractions of the axes: within them, and off each other."""
+    moved = [None if place is None else axes.transLimits.transform(place) for place in places]
+    known = [i for i, place in enumerate(moved) if place is not None]
+    taken = np.array([moved[i] for i in known]).reshape(-1, 2)
+    half = np.array([(0.022 * len(names[i]) + 0.028, 0.055) for i in known]).reshape(-1, 2) / 2  # of each name's box
     for _ in range(50):
-        for i, first in enumerate(taken):
-            for second in taken[i + 1 :]:
-                offset = second - first
-                length = float(np.hypot(*offset))
-                if length < distance:
-                    push = (offset / length if length else np.array([0.0, 1.0])) * (distance - length) / 2
-                    first -= push
-                    second += push
-    return [None if place is None else place * spans for place in moved]
+        for i, j in itertools.combinations(range(len(taken)), 2):
+            offset = taken[j] - taken[i]
+            overlap = half[i] + half[j] - np.abs(offset)
+            if (overlap > 0).all():
+                axis = overlap.argmin()  # the shorter way
+                push = (1 if offset[axis] >= 0 else -1) * overlap[axis] / 2
+                taken[i, axis] -= push
+                taken[j, axis] += push
+        taken = taken.clip(half, 1 - half)
+    for place, index in zip(taken, known, strict=True):
+        moved[index] = place
+    return moved
 
 
 @_styled
@@ -305,7 +331,7 @@ def draw_manifold(
         axes.set(xlabel="z1", ylabel="z2")
         axes.spines[:].set_visible(False)
         if headings:
-            axes.set_title(headings[position], fontsize=10, parse_math=False)
+            axes.set_title(shortened(headings[position], 26), fontsize=10, parse_math=False)
     _save(figure, path)
 
 

@@ -34,8 +34,15 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Write `value` as indented JSON, atomically.
+
+    Raises:
+        FileError: it can't be written, or it has NaN or infinite figures, which JSON has no words for.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        raise FileError(f"{path} is not written: among its figures are some that are no finite numbers") from None
     write_atomic(path, lambda stream: stream.write(text.encode()))
 
 

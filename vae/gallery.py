@@ -14,7 +14,7 @@ from vae.errors import UsageError
 from vae.evaluate import ACTIVE, posterior
 from vae.files import write_json
 from vae.own_images import OwnImage
-from vae.pictures import MAX_COLUMNS, MAX_NAME
+from vae.pictures import MAX_COLUMNS
 from vae.pixels import to_pixels
 from vae.reconstruct import Reconstructed
 from vae.session import Session
@@ -58,7 +58,7 @@ def draw_samples(session: Session, chosen: options.Sample) -> None:
 def _columns(trained: Trained, labels: Tensor | None, count: int) -> tuple[int, list[str]]:
     """Columns of a grid and the names of its classes: as many as rows, or each class in as many as makes that so."""
     classes = [] if labels is None else list(dict.fromkeys(labels.tolist()))
-    names = [trained.class_names[index][:MAX_NAME] for index in classes]
+    names = [trained.class_names[index] for index in classes]
     if 1 < len(classes) <= MAX_COLUMNS:
         times = max(1, round(math.sqrt(count) / len(classes)))
         return times * len(classes), times * names
@@ -116,7 +116,7 @@ def draw_interpolation(session: Session, chosen: options.Interpolate) -> None:
     else:
         ends = morph.between_images(trained, *(chosen.images or morph.default_pair(trained)), digit=chosen.digit)
     strip, film = session.paths("interpolation.png", "interpolation.gif")
-    title = f"From {ends.names[0]} to {ends.names[1]}"
+    title = "Between two draws from the prior" if ends.images is None else f"From {ends.names[0]} to {ends.names[1]}"
     line = "a straight line" if chosen.path == "linear" else "a path around the origin"
     given = "" if ends.y is None else f" as {_class_names(trained, ends.y)}"
     subtitle = trained.subtitle(f"{line} in latent space, decoded{given}")

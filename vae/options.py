@@ -55,7 +55,7 @@ class Evaluate(Options):
     purpose = "the test figures again, and everything else that is measured, with their protocol, as a table and JSON"
     examples = (
         "evaluate",
-        "evaluate --num_importance_samples 0    the ELBO alone, in seconds",
+        "evaluate --num_importance_samples 0",
         "evaluate --num_importance_samples 5000",
         "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
     )

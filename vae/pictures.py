@@ -22,7 +22,7 @@ UNLABELLED_COLUMNS = 10
 MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
 FRAME = 5  # of an animated scatter, from -FRAME to FRAME: a standard normal prior's draws and room around them
-MAX_COLUMNS, MAX_NAME = 20, 12  # classes that get a column; letters of a heading
+MAX_COLUMNS = 20  # classes that get a column
 
 
 def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> Tensor:
@@ -83,7 +83,7 @@ class Pictures:
         names, test = splits.class_names, splits.test
         device = test.images.device
         self.classes = min(len(names), MAX_COLUMNS) if conditional else 0
-        self._class_headings = [name[:MAX_NAME] for name in names[: self.classes]]
+        self._class_headings = list(names[: self.classes])
         self._columns = self.classes or GRID
         self._sample_labels = torch.arange(self.classes, device=device).repeat(GRID) if self.classes else None
         present = test.labels.unique().tolist()[:MAX_COLUMNS] if names else []
@@ -93,7 +93,7 @@ class Pictures:
         else:
             self._shown_columns = min(len(test), UNLABELLED_COLUMNS)
             chosen = torch.arange(min(PER_CLASS, len(test) // self._shown_columns) * self._shown_columns)
-        self._headings = [names[index][:MAX_NAME] for index in present]
+        self._headings = [names[index] for index in present]
         self._shown = test.take(chosen)
 
     def _subtitle(self, epoch: int, *more: str) -> str:

@@ -92,7 +92,7 @@ def expectation(config: Config) -> tuple[Expected | None, str]:
 
 def command_line(config: Config) -> str:
     """The command that trains this run again, whatever the defaults of its preset are left unsaid."""
-    usual = dataclasses.asdict(configure({"preset": config.preset}))
+    usual = dataclasses.asdict(configure({"preset": config.preset, "gif": config.gif})) | {"gif": False}
     left_out = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
     given: dict[str, Any] = {"preset": config.preset} if config.preset != "mlp-2d" else {}
     given |= {"dataset": config.dataset, "seed": config.seed}
@@ -118,6 +118,8 @@ def configure(given: dict[str, Any]) -> Config:
     values = {**PRESETS[preset], **given}
     if values.get("optimizer") == "adam":
         values.setdefault("weight_decay", 0.0)
+    if values.get("gif"):
+        values.setdefault("sample_every", 1)  # a frame of every epoch
     return Config(**values)
 
 

@@ -120,17 +120,20 @@ def _lead(found: dict[str, Any]) -> str:
         count = found["map"]["points"]["shape"][0] + outside
         shown = f"{count:,} test images" if count == total else f"{count:,} of {total:,} test images"
         shown += f" ({outside} lie further out)" if outside else ""
-        how = f"The posterior means of {shown}. Move over the map: the place under the pointer is decoded as you go."
+        then = "the nearest image of those decoded beforehand is shown" if found["bank"] else "is decoded as you go"
+        then = f"for the place under the pointer, {then}" if found["bank"] else f"the place under the pointer {then}"
+        how = f"The posterior means of {shown}. Move over the map: {then}."
     elif found["bank"]:
         how = "Start from a test image, or draw from the prior."
     else:
         idle = latents - active
-        how = f"A slider for each of the {active} active latents, the most active first."
+        each = f"each of the {active} active latents, the most active first" if active != 1 else "the one active latent"
+        how = f"A slider for {each}."
         if not active:
             how = "No latent is active, so that the image hardly changes whatever you do: the posterior has collapsed."
         elif idle:
             how += f" {idle} more carry nothing and are left out."
-    return how + (f" Decoded beforehand: {found['reason']}." if found["bank"] else "")
+    return how + (f" They are images, not the decoder itself: {found['reason']}." if found["bank"] else "")
 
 
 def _curves(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -51,7 +51,11 @@ class Trained:
             DataError: it can't be had, or it is no longer what the model was trained on.
         """
         data_dir = self.data_dir
-        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"], say=self._say)
+
+        def say(line: str) -> None:
+            self._say(f"{line} (it is not in {data_dir}: --data_dir names another folder)")
+
+        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"], say=say)
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(f"{data_dir} holds other images or classes than {self.path} was trained on: see --data_dir")

@@ -1,6 +1,8 @@
 "use strict";
 // The plane of two latents: the test images' posterior means in the colours of their classes, and a point to move.
 
+const NAME = 18; // letters of a class's name on the map
+
 /**
  * Draw the map on a canvas and let pointer, touch and arrow keys move over it.
  *
@@ -81,10 +83,11 @@ function makeMap(canvas, model, move) {
     [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4.5];
     [pen.strokeStyle, pen.fillStyle] = [css("--card"), css("--ink")];
     const shown = medians.filter(({ label }) => chosen < 0 || label === chosen);
-    const names = shown.map(({ name, place: [x, y] }) => {
+    const names = shown.map(({ name: whole, place: [x, y] }) => {
+      const name = whole.length > NAME ? `${whole.slice(0, NAME - 1).trimEnd()}…` : whole;
       return { name, x: x * size(), y: y * size(), width: pen.measureText(name).width + 5, height: height + 3 };
     });
-    apart(names);
+    apart(names, size());
     for (const { name, x, y } of names) {
       pen.strokeText(name, x, y);
       pen.fillText(name, x, y);
@@ -164,8 +167,8 @@ function makeMap(canvas, model, move) {
   return { draw, nearest, only: (label) => { chosen = label; redraw(); } };
 }
 
-/** Push boxes that overlap away from each other, the shorter way. */
-function apart(boxes) {
+/** Push boxes that overlap away from each other, the shorter way, and all of them into a square of this side. */
+function apart(boxes, side) {
   for (let round = 0; round < 60; round++) {
     boxes.forEach((a, i) => {
       for (const b of boxes.slice(i + 1)) {
@@ -177,6 +180,10 @@ function apart(boxes) {
         b[axis] += push;
       }
     });
+    for (const box of boxes) {
+      box.x = Math.max(box.width / 2, Math.min(side - box.width / 2, box.x));
+      box.y = Math.max(box.height / 2, Math.min(side - box.height / 2, box.y));
+    }
   }
 }
 
