@@ -14,3 +14,8 @@ class UsageError(UserError):
     """A flag, a value or a combination of flags that can't be."""
 
     exit_code = 2
+
+
+def plain(value: object) -> str:
+    """Text without control characters, nor those that turn the direction of what follows."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(value))

@@ -27,6 +27,7 @@ from vae.files import write_atomic
 
 DPI = 160
 MAX_NAMED = 20  # classes: more names than that hide what they name
+LONGEST_NAME = 24  # letters of a class's name: a longer one leaves the points no room
 INK, FAINT = "#1f2430", "#6b7280"
 # Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency, the
 # darker grey taken to near black; in an order that sets digits that lie close together (3 5 8, 4 7 9) well apart.
@@ -229,7 +230,8 @@ def draw_scatter(
         np.median(points[labels == index], axis=0) if (labels == index).any() else None
         for index in range(len(class_names))
     ]
-    for index, (name, place) in enumerate(zip(class_names, _apart(axes, medians), strict=True)):
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in class_names]
+    for index, (name, place) in enumerate(zip(names, _apart(axes, medians), strict=True)):
         color = COLORS[index % len(COLORS)]
         axes.scatter([], [], color=color, s=36, label=f" {name}")
         if place is not None and len(class_names) <= MAX_NAMED:

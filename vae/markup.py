@@ -10,13 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vae.errors import plain
+
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
-
-
-def plain(value: object) -> str:
-    """Text without control characters, nor those that turn the direction of what follows."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in str(value))
 
 
 def escape(value: object) -> str:

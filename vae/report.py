@@ -21,8 +21,17 @@ from vae.tracking import read_metrics
 from vae.trained import Trained, open_run
 
 MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
-FACTS = {"config", "dataset", "fallback", "protocol", "parameters", "device", "versions", "git_commit"}
-RESULTS = {"dataset", "protocol", "unit", "evaluation", "epoch", "train", "test", "train_seconds", "seconds_per_epoch"}
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "dataset": str,
+    "fallback": str,
+    "protocol": str,
+    "parameters": int,
+    "seed": int,
+    "device": str,
+    "versions": dict,
+    "git_commit": (str, type(None)),
+}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 
 
@@ -42,6 +51,8 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
     trained = run if isinstance(run, Trained) else open_run(run)
     run_dir = folder_of(trained)
     mu, _ = posterior(trained.model, trained.splits.test)
+    if not mu.isfinite().all():
+        raise FileError(f"{trained.path} holds a model whose latents are no finite numbers")
     return write(run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 
@@ -62,7 +73,7 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     """Write a run's report from the files in its folder and a model that is at hand.
 
     Args:
-        run_dir: with config.json, metrics.jsonl and, once the run has finished, results.json.
+        run_dir: with config.json and metrics.jsonl.
         model: after `epoch` epochs, in eval mode.
         splits: the data.
         mu: posterior means of the test split, (N, D).
@@ -73,11 +84,9 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
         FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    facts, rows = _read(folders.config, FACTS), read_metrics(folders.metrics, epoch)
+    facts, rows = _facts(folders.config), read_metrics(folders.metrics, epoch)
     config = Config.from_dict(facts["config"])
-    results = _read(folders.results, RESULTS) if folders.results.exists() else {}
-    if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way
-        results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
+    results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
     rows = _thinned(rows)
     found = explorer.describe(model, splits, mu)
     text = assemble(
@@ -104,14 +113,15 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     return path
 
 
-def _read(path: Path, needed: set[str]) -> dict[str, Any]:
+def _facts(path: Path) -> dict[str, Any]:
+    """What config.json holds."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise FileError(f"can't read {path}: {error.strerror or error}") from None
     except ValueError:
         raise FileError(f"{path} is damaged") from None
-    if not isinstance(value, dict) or not needed <= value.keys():
+    if not isinstance(value, dict) or not all(isinstance(value.get(name, ...), kind) for name, kind in FACTS.items()):
         raise FileError(f"{path} is damaged")
     return value
 
