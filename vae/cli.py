@@ -41,7 +41,6 @@ with a trained model (python main.py COMMAND --help):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        message = message if len(message) <= 300 else f"{message[:200]} … {message[-80:]}"
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 

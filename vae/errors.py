@@ -1,5 +1,7 @@
 """Mistakes that belong to the person at the keyboard, told in one line."""
 
+LONGEST = 600  # letters of a message
+
 
 class UserError(Exception):
     """Something the person can mend: `main.py` prints the message as one line and exits with `exit_code`.
@@ -19,3 +21,9 @@ class UsageError(UserError):
 def plain(value: object) -> str:
     """Text without control characters, nor those that turn the direction of what follows."""
     return "".join(character if character.isprintable() else "\ufffd" for character in str(value))
+
+
+def one_line(error: BaseException) -> str:
+    """What a person is told of an error: a line of text, its middle left out where somebody's words are very long."""
+    text = plain(error)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 100]} … {text[-90:]}"
