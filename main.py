@@ -3,7 +3,7 @@
 import sys
 
 from vae.cli import parse_args, parse_command
-from vae.errors import UserError, tell
+from vae.errors import UserError, one_line, tell
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return resume(given) if "resume" in given else train(given)
     except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk
-        tell(f"error: {error}")
+        tell(f"error: {one_line(error)}")
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         tell("interrupted")

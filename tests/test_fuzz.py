@@ -1,8 +1,11 @@
 """Thousands of damaged checkpoints and generated command lines: each is used, or refused in one line."""
 
+import contextlib
+import io
 import json
 import random
 import string
+from collections import Counter
 
 import pytest
 import torch
@@ -10,9 +13,11 @@ from conftest import load_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vae import load_model
-from vae.cli import build_parser, parse_args
+from main import main
+from vae import commands, launch, load_model
+from vae.cli import build_command_parser, build_parser
 from vae.errors import UserError
+from vae.options import COMMANDS
 
 MUTANTS = 2000
 
@@ -84,36 +89,78 @@ def test_a_checkpoint_with_an_odd_knob_is_refused_in_one_line(finished_run, tmp_
                 assert "\n" not in str(error)
 
 
-FLAGS = [option for action in build_parser()._actions for option in action.option_strings if option.startswith("--")]
-FLAGS = [flag for flag in FLAGS if flag not in ("--help", "--list_presets")]
+def flags_of(parser):
+    flags = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    return [flag for flag in flags if flag not in ("--help", "--list_presets")]
+
+
+FLAGS = {"train": flags_of(build_parser())}
+FLAGS |= {name: flags_of(build_command_parser(command)) for name, command in COMMANDS.items()}
 WORDS = st.one_of(
     st.sampled_from(
-        ["auto", "mnist", "digits", "cpu", "adam", "adamw", "conv", "mlp", "bce", "mse", "dynamic", "mlp-2d"]
+        [
+            "auto",
+            "mnist",
+            "digits",
+            "cpu",
+            "adam",
+            "adamw",
+            "conv",
+            "mlp",
+            "bce",
+            "mse",
+            "dynamic",
+            "mlp-2d",
+            "png",
+            "pca",
+        ]
     ),
     st.integers(-(2**70), 2**70).map(str),
+    st.integers(0, 300).map(str),
     st.floats().map(str),
     st.text(string.printable, max_size=8),
     st.text(max_size=5),
-    st.just("a" * 5000),
+    st.sampled_from(["a" * 5000, "9" * 400, "9" * 5000, "1e999", "\x1b[31m", "\u202e", "..", "/", "-1", "~", "$(id)"]),
 )
-COMMAND_LINES = st.lists(
-    st.one_of(
-        st.sampled_from(FLAGS),
-        st.tuples(st.sampled_from(FLAGS), WORDS).map("=".join),
-        st.tuples(st.sampled_from(FLAGS), WORDS).map(list),
-        WORDS,
-    ),
-    max_size=6,
-).map(lambda parts: [word for part in parts for word in (part if isinstance(part, list) else [part])])
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
-@given(COMMAND_LINES)
-def test_a_generated_command_line_is_valid_or_refused_in_one_line(argv):
+@st.composite
+def command_lines(draw):
+    """A command, or none for a training, and flags of it, mostly, with words behind them."""
+    command = draw(st.sampled_from(sorted(FLAGS)))
+    flag = st.sampled_from(FLAGS[command] if draw(st.integers(0, 9)) else FLAGS["train"])
+    part = st.one_of(flag.map(lambda it: [it]), st.tuples(flag, WORDS).map(list), WORDS.map(lambda it: [it]))
+    glued = st.tuples(flag, WORDS).map(lambda pair: ["=".join(pair)])
+    parts = draw(st.lists(st.one_of(part, glued), max_size=5))
+    first = [command] if command != "train" or draw(st.booleans()) else []
+    return [*first, *(word for part in parts for word in part)]
+
+
+@pytest.fixture(scope="module")
+def parsed_only(tmp_path_factory):
+    """`main` in an empty folder, stopped where a valid command line would be carried out; the outcomes so far."""
+    outcomes, folder = Counter(), tmp_path_factory.mktemp("here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for module, names in ((launch, ("train", "resume")), (commands, ("execute",))):
+            for name in names:
+                patch.setattr(module, name, lambda given: 0)
+        yield outcomes
+    assert outcomes[0] > 100 and outcomes[2] > 1000 and list(folder.iterdir()) == [], outcomes
+
+
+@settings(max_examples=2500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@given(command_lines())
+def test_a_generated_command_line_is_valid_or_refused_in_one_line_with_code_2(parsed_only, argv):
     if {"-h", "--help", "--list_presets"} & set(argv):
         return
-    try:
-        parse_args(argv)
-    except UserError as error:
-        assert error.exit_code == 2 and "\n" not in str(error), str(error)
-        assert str(error).isprintable(), repr(str(error))
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        code = main(argv)
+    parsed_only[code] += 1
+    told = err.getvalue()
+    if code:
+        assert code == 2 and told.startswith("error: ") and told.endswith("\n"), told
+        assert told[:-1].isprintable() and len(told) < 1000, told
+    else:
+        assert told == ""

@@ -100,11 +100,9 @@ def test_nothing_from_a_run_can_become_markup(finished_run, tmp_path):
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     plain = Tags(page_of(run_dir)).tags
     facts = json.loads((run_dir / "config.json").read_text())
-    results = json.loads((run_dir / "results.json").read_text())
     facts |= {"dataset": HOSTILE, "device": HOSTILE, "git_commit": HOSTILE, "versions": {HOSTILE: HOSTILE}}
-    facts["protocol"] = results["protocol"] = results["evaluation"] = results["unit"] = results["dataset"] = HOSTILE
+    facts["protocol"] = HOSTILE
     (run_dir / "config.json").write_text(json.dumps(facts))
-    (run_dir / "results.json").write_text(json.dumps(results))
     state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
     state["places"]["data_dir"] = str(tmp_path)
     torch.save(state, run_dir / "checkpoints" / "last.pt")
@@ -251,9 +249,9 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
     with pytest.raises(UserError, match="no epoch is done yet"):
         write_report(run_dir)
     torch.save(state, run_dir / "checkpoints" / "last.pt")
-    for file, damage in (("results.json", "[1, 2"), ("config.json", "{}")):
+    for file, damage in (("metrics.jsonl", "[1, 2"), ("config.json", "{}")):
         (run_dir / file).write_text(damage)
-        with pytest.raises(UserError, match=f"{file} is damaged"):
+        with pytest.raises(UserError, match=f"{file}.* is damaged"):
             write_report(run_dir)
 
 

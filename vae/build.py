@@ -91,6 +91,25 @@ def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Load the running means from a checkpoint; rates and the like are the configuration's, whatever the file says.
+
+    Raises:
+        ValueError: means of other weights.
+    """
+    means = stored["state"]
+    shapes = [weights.shape for group in optimizer.param_groups for weights in group["params"]]
+    fitting = isinstance(means, dict) and (not means or means.keys() == set(range(len(shapes))))
+    for index, shape in enumerate(shapes if fitting and means else []):
+        expected = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
+        found = means[index]
+        fitting &= isinstance(found, dict) and found.keys() == expected.keys()
+        fitting = fitting and all(checkpoint.is_weight(found[name], expected[name]) for name in expected)
+    if not fitting:
+        raise ValueError("its optimizer's state is that of other weights")
+    optimizer.load_state_dict({"state": means, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     """The model in a loaded checkpoint, on the CPU, in eval mode; what it gives asks for no gradients.
 
@@ -101,7 +120,7 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     channels, height, width = state["image_shape"]
     weights = state["model_state"]
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
-    if not all(isinstance(value, torch.Tensor) and value.dtype == torch.float32 for value in weights.values()):
+    if not all(map(checkpoint.is_weight, weights.values())):
         raise misfit
     try:
         with torch.device("meta"):  # shapes without memory: what a damaged file claims is never allocated

@@ -55,17 +55,27 @@ def read(path: Path) -> Any:
     """
     damaged = CheckpointError(f"{path} is no checkpoint of ours, or it is damaged")
     try:
-        if path.is_file() and not zipfile.is_zipfile(path):  # older pickles, and whatever else
+        if path.is_file() and not _is_plain_archive(path):
             raise damaged
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, LookupError, EOFError, ValueError) as error:
         if is_refusal(error):
             raise CheckpointError(f"{path} doesn't fit into this machine's memory") from None
         raise damaged from None
+
+
+def _is_plain_archive(path: Path) -> bool:
+    """Whether a file is an archive as torch writes them: uncompressed, so that it never unpacks to more than it is."""
+    if not zipfile.is_zipfile(path):  # older pickles, and whatever else
+        return False
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    return stored and sum(entry.file_size for entry in entries) <= path.stat().st_size
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -85,7 +95,20 @@ def load(path: Path) -> dict[str, Any]:
     for key, kind in ENTRIES.items():
         if not isinstance(state[key], kind) or isinstance(state[key], bool):
             raise CheckpointError(f"{path} is damaged: its {key} is no {kind.__name__}")
+    if not all(type(part) is str for place in state["places"].items() for part in place):
+        raise CheckpointError(f"{path} is damaged: its places are no paths")
     sizes = [state["num_classes"] + 1, state["epoch"] + 1, state["latent_dim"], *state["image_shape"]]
     if len(state["image_shape"]) != 3 or not all(type(size) is int and 0 < size < 2**31 for size in sizes):
         raise CheckpointError(f"{path} is damaged: it holds sizes that can't be")
     return state
+
+
+def is_weight(value: object, shape: torch.Size | None = None) -> bool:
+    """Whether a file holds a float32 tensor, of any shape or of this one, with all its numbers, and finite ones."""
+    return (
+        isinstance(value, torch.Tensor)
+        and (value.dtype, value.layout, value.device.type) == (torch.float32, torch.strided, "cpu")
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()  # a few, repeated by its strides
+        and value.shape == (value.shape if shape is None else shape)
+        and bool(value.isfinite().all())
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae.errors import UsageError
-from vae.knobs import check_all, check_device, knob
+from vae.knobs import brief, check_all, check_device, knob
 
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", "folder")
 SEED_MAX = 2**63 - 1
@@ -242,16 +242,16 @@ class Config:
         Raises:
             UsageError: a knob that this version doesn't know, or a value that can't be.
         """
-        unknown = [repr(name) for name in values if name not in {field.name for field in dataclasses.fields(cls)}]
+        unknown = [brief(name) for name in values if name not in {field.name for field in dataclasses.fields(cls)}]
         if unknown:
-            raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown)}")
+            raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown[:5])}")
         return cls(**values)
 
 
 def _check_run_name(name: str) -> None:
     """A run's name is one folder name, nothing that leads elsewhere."""
     if name != name.strip() or name.startswith((".", "-")) or re.search(r'[/\\:*?"<>|]', name):
-        raise UsageError(f"--run_name {name!r}: a folder name, without separators or a leading dot or dash")
+        raise UsageError(f"--run_name {brief(name)}: a folder name, without separators or a leading dot or dash")
     if len(name.encode()) > 120:
         raise UsageError(f"--run_name is {len(name.encode())} bytes long: at most 120")
     if name in ("latest", "gallery"):

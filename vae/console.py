@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vae.errors import plain
+
 
 def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
     """One epoch in one line: losses with their terms (nats per image), seconds and speed."""
@@ -41,7 +43,7 @@ class Console:
         if self.quiet:
             return
         try:
-            tqdm.write(line, file=sys.stdout)
+            tqdm.write(plain(line), file=sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader has left (`| head`); the training goes on
             self.quiet = True
@@ -50,7 +52,7 @@ class Console:
     def warn(self, *lines: str) -> None:
         """A framed warning that nobody can miss, `--quiet` or not."""
         rule = "!" * 78
-        tqdm.write("\n".join([rule, *(f"!! {line}" for line in lines), rule]), file=sys.stderr)
+        tqdm.write("\n".join([rule, *(f"!! {plain(line)}" for line in lines), rule]), file=sys.stderr)
 
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:
         """A titled table of two columns."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae import memory
-from vae.errors import UsageError
+from vae.errors import UsageError, plain
 from vae.image_folder import load_folder
 from vae.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.sources import FILES, FOLDERS, DataError, UnavailableError, load_idx_set
@@ -114,7 +114,9 @@ def load_splits(
     """
     if dataset == "folder":
         train, test, class_names = load_folder(data_dir, size=image_size, seed=seed)
-        splits = Splits("folder", Split(*train), None, Split(*test), class_names, _printable(data_dir.resolve().name))
+        splits = Splits(
+            "folder", Split(*train), None, Split(*test), class_names, plain(data_dir.resolve().name) or "folder"
+        )
     else:
         splits = _load_named(dataset, data_dir, say)
     if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
@@ -221,10 +223,6 @@ def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
         class_names = ()
     train, val, test = (Split(images[part], labels[part]) for part in COUNTS)
     return replace(mnist, train=train, val=val, test=test, class_names=class_names, note="Larochelle & Murray's files")
-
-
-def _printable(name: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in name) or "folder"
 
 
 def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

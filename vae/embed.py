@@ -40,10 +40,20 @@ def write(found: Embedding, npz_path: Path, csv_path: Path, *, class_names: Sequ
     header = ["index", "label", "class", *(f"mu_{i}" for i in dims), *(f"logvar_{i}" for i in dims)]
     rows = zip(found.labels.tolist(), found.mu.tolist(), found.logvar.tolist(), strict=True)
     named = (
-        [index, label, class_names[label] if class_names else "", *(f"{value:.9g}" for value in [*mu, *logvar])]
+        [
+            index,
+            label,
+            _as_text(class_names[label]) if class_names else "",
+            *(f"{value:.9g}" for value in [*mu, *logvar]),
+        ]
         for index, (label, mu, logvar) in enumerate(rows)
     )
     write_csv(csv_path, header, named)
+
+
+def _as_text(name: str) -> str:
+    """A class name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def plane(points: np.ndarray, how: str, *, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:

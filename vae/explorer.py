@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vae.data import Split, Splits
+from vae.errors import plain
 from vae.evaluate import ACTIVE
-from vae.markup import plain
 from vae.model import VAE
 from vae.networks import ConvDecoder, GatedBlock, MLPDecoder, ResidualBlock
 from vae.pixels import resize

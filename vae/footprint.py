@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from textwrap import shorten
 
 import torch
 
@@ -45,7 +46,7 @@ def check_fits(config: Config, image_shape: Shape, *, num_classes: int, images: 
         without[name] = total(other, (image_shape[0], default, default) if name == "image_size" else image_shape)
     blamed = min(without, key=lambda name: without[name])
     value = getattr(config, blamed)
-    value = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    value = shorten(" ".join(map(str, value)), 60) if isinstance(value, tuple) else value
     batch = memory.told(batch_bytes(config, image_shape, images))
     memory.require(needed, f"--{blamed} {value}: training (a batch of it {batch})", device)
 

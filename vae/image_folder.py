@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae import memory
+from vae.errors import plain
 from vae.sources import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -56,7 +57,7 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
         train, test = _split(*loaded[0], seed=seed)
     if not len(train[0]) or len(test[0]) < MIN_TEST:
         raise DataError(f"{root} holds too few images: at least {MIN_TEST} to test with, and some to train on")
-    return train, test, class_names
+    return train, test, tuple(map(plain, class_names))
 
 
 def list_images(root: Path) -> list[tuple[Path, str]]:

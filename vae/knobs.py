@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import reprlib
+import sys
 from typing import Any
 
 from vae.errors import UsageError
@@ -52,7 +54,7 @@ def check_all(config: Any) -> None:
 def check_device(name: str) -> None:
     """Refuse what can't be a device anywhere; whether this machine has it is asked later."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
-        raise UsageError(f"--device {name!r}: expected auto, cpu, mps, cuda or cuda:N")
+        raise UsageError(f"--device {brief(name)}: expected auto, cpu, mps, cuda or cuda:N")
 
 
 def check(field: dataclasses.Field[Any], value: Any) -> None:
@@ -60,24 +62,35 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
     flag, kind = f"--{field.name}", item_type(field)
     several = isinstance(field.default, tuple)
     if isinstance(value, tuple) != several:
-        raise UsageError(f"{flag} {value!r}: expected {'a list of values' if several else 'one value'}")
+        raise UsageError(f"{flag} {brief(value)}: expected {'a list of values' if several else 'one value'}")
     items = value if isinstance(value, tuple) else (value,)
     if not items and field.default != ():
         raise UsageError(f"{flag}: expected at least one value")
     count = field.metadata["count"]
     if items and count and len(items) != count:
-        raise UsageError(f"{flag} {' '.join(map(str, items))}: expected {count} values")
+        raise UsageError(f"{flag} {' '.join(map(brief, items[:5]))}: expected {count} values, not {len(items)}")
     for item in items:
         numeric = kind is float and type(item) is int
         if type(item) is not kind and not numeric:
-            raise UsageError(f"{flag} {item!r}: expected {kind.__name__}")
+            raise UsageError(f"{flag} {brief(item)}: expected {kind.__name__}")
         choices = field.metadata["choices"]
         if choices and item not in choices:
-            raise UsageError(f"{flag} {item!r}: choose from {', '.join(choices)}")
+            raise UsageError(f"{flag} {brief(item)}: choose from {', '.join(choices)}")
         if kind in (int, float):
             _check_bounds(flag, item, field.metadata["bounds"])
         elif kind is str and ("\0" in item or not item.isprintable()):
-            raise UsageError(f"{flag} {item!r}: unprintable characters")
+            raise UsageError(f"{flag} {brief(item)}: unprintable characters")
+
+
+def brief(value: object) -> str:
+    """A value for a message, shortened: a file may hold lists in lists without end, and numbers of a million digits."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"{'-' if value < 0 else ''}10^{math.log10(abs(value)):.0f}"
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlevel = 80, 80, 2
 
 
 def _check_bounds(flag: str, value: float, bounds: dict[str, float | None]) -> None:
@@ -87,8 +100,8 @@ def _check_bounds(flag: str, value: float, bounds: dict[str, float | None]) -> N
         "above": ("above", lambda bound: value > bound),
         "below": ("below", lambda bound: value < bound),
     }
-    if not math.isfinite(value):
-        raise UsageError(f"{flag} {value}: expected a finite number")
+    if not abs(value) <= sys.float_info.max:  # integers have no end
+        raise UsageError(f"{flag} {brief(value)}: expected a finite number")
     for name, bound in bounds.items():
         if bound is not None and not tests[name][1](bound):
-            raise UsageError(f"{flag} {value}: must be {tests[name][0]} {bound}")
+            raise UsageError(f"{flag} {brief(value)}: must be {tests[name][0]} {bound}")

@@ -54,7 +54,8 @@ def resume(given: dict[str, Any]) -> int:
                 f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
             )
     # Relative places are kept relative to the run's folder, so that they hold from any working directory.
-    places = {name: os.path.normpath(run_dir / path) for name, path in state["places"].items()}
+    stored_places = {name: state["places"].get(name) for name in ("data_dir", "log_dir")}
+    places = {name: os.path.normpath(run_dir / path) for name, path in stored_places.items() if path}
     given = {"quiet": False, **{name: value for name, value in given.items() if name in RESUMABLE}}
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:

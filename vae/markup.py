@@ -14,15 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from vae.errors import plain
 from vae.files import FileError
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
-
-
-def plain(value: object) -> str:
-    """Text without control characters, nor those that turn the direction of what follows."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in str(value))
 
 
 def escape(value: object) -> str:

@@ -11,7 +11,7 @@ from vae import explorer, record, sections, summary
 from vae.data import Splits
 from vae.errors import UsageError
 from vae.evaluate import posterior
-from vae.files import write_atomic
+from vae.files import FileError, write_atomic
 from vae.folders import Folders
 from vae.markup import PAGE, assemble, data_block, escape
 from vae.model import VAE
@@ -38,6 +38,8 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
     trained = run if isinstance(run, Trained) else open_run(run)
     run_dir = folder_of(trained)
     mu, _ = posterior(trained.model, trained.splits.test)
+    if not mu.isfinite().all():
+        raise FileError(f"{trained.path} holds a model whose latents are no finite numbers")
     return write(run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 
@@ -58,7 +60,7 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     """Write a run's report from the files in its folder and a model that is at hand.
 
     Args:
-        run_dir: with config.json, metrics.jsonl and, once the run has finished, results.json.
+        run_dir: with config.json and metrics.jsonl.
         model: after `epoch` epochs, in eval mode.
         splits: the data.
         mu: posterior means of the test split, (N, D).

@@ -14,7 +14,7 @@ import torch
 from vae import checkpoint, folders, machine, report, summary
 from vae.animation import KINDS, animate_run
 from vae.averaging import WeightAverage
-from vae.build import build_model, build_optimizer, build_splits, load_model, start_from_images
+from vae.build import build_model, build_optimizer, build_splits, load_model, restore_optimizer, start_from_images
 from vae.checkpoint import CheckpointError
 from vae.config import Config
 from vae.console import Console
@@ -99,12 +99,14 @@ class Run:
     def restore(self, state: dict[str, Any], where: Folders) -> None:
         """Take up a run where its checkpoint left it."""
         self.folders, self.epoch, self.places = where, state["epoch"], state["places"]
-        self.lock = take_lock(where.lock) if self.team.leads else None
         try:
             self.shown.load_state_dict(state["model_state"])
             if self.average:
                 self.model.load_state_dict(state["trained_state"])
-            self.optimizer.load_state_dict(state["optimizer_state"])
+            restore_optimizer(self.optimizer, state["optimizer_state"])
+            kinds = {name: type(value) for name, value in self.scaler.state_dict().items()}
+            if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
+                raise ValueError("its scaler's state is damaged")
             self.scaler.load_state_dict(state["scaler_state"])
             random = state["random_state"]
             torch.set_rng_state(random["torch"])
@@ -112,11 +114,14 @@ class Run:
                 self.generator.set_state(random["generator"])
             else:  # another device's generator has another state: repeatable, but not the same bits
                 self.generator.manual_seed(self.config.seed + self.epoch)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{where.last} doesn't fit these images: {str(error).splitlines()[0]}") from None
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{where.last} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+        self.lock = None
         if not self.team.leads:
             return
-        self.tracker = Tracker(where.metrics, where.log_path, read_metrics(where.metrics, self.epoch))
+        rows = read_metrics(where.metrics, self.epoch)
+        self.lock = take_lock(where.lock)
+        self.tracker = Tracker(where.metrics, where.log_path, rows)
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
 

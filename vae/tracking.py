@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -17,6 +18,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from vae.files import FileError, write_atomic
+
+TERMS = ("loss", "recon", "kl", "elbo")
 
 
 def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
@@ -35,9 +38,24 @@ def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
         raise FileError(f"can't read {path}: {error.strerror or error}") from None
     except ValueError:  # bad JSON or bad UTF-8
         raise FileError(f"{path}: line {len(rows) + 1} is damaged") from None
-    if [row.get("epoch") if isinstance(row, dict) else None for row in rows] != list(range(1, last_epoch + 1)):
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or row.get("epoch") != number or not _is_sound(row, rows[0]):
+            raise FileError(f"{path}: line {number} is damaged")
+    if len(rows) != last_epoch:
         raise FileError(f"{path} doesn't hold epochs 1 to {last_epoch}, which the checkpoint has seen")
     return rows
+
+
+def _is_sound(row: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Whether a row has what the first one has, all that every epoch records, and nothing but finite numbers."""
+    numbers = [part for value in row.values() for part in (value if isinstance(value, list) else [value])]
+    kinds = {name: type(value) is list for name, value in row.items()}
+    splits = ("train", "test", *(("val",) if "val/loss" in row else ()))
+    recorded = {f"{split}/{name}" for split in splits for name in TERMS} | {"seconds", "images_per_second"}
+    recorded |= {f"{split}/{name}" for split in splits[1:] for name in ("active_units", "kl_per_dim")}
+    sound = recorded <= row.keys() and kinds == {name: type(value) is list for name, value in first.items()}
+    sound = sound and all(kinds[name] == name.endswith("/kl_per_dim") for name in kinds)
+    return sound and all(type(part) in (int, float) and math.isfinite(part) for part in numbers)
 
 
 class Tracker:

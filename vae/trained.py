@@ -18,6 +18,7 @@ from vae.record import stored_config
 from vae.sources import DataError
 
 LATEST = "latest"
+MAX_NAME = 300
 
 
 class Trained:
@@ -92,9 +93,9 @@ class Trained:
     def _shown(self) -> dict[str, Any]:
         """Title, protocol and class names, for pictures; asked of the data where the checkpoint is too old to say."""
         shown, classes = self._state.get("shown"), self._state["num_classes"]
-        if isinstance(shown, dict) and [*map(type, map(shown.get, ("title", "protocol")))] == [str, str]:
+        if isinstance(shown, dict) and all(map(_is_name, map(shown.get, ("title", "protocol")))):
             names = shown.get("class_names")
-            if isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names):
+            if isinstance(names, list) and len(names) == classes and all(map(_is_name, names)):
                 return shown
         protocol = summary.protocol(self.config, self.splits)
         return {"title": self.splits.title, "protocol": protocol, "class_names": list(self.splits.class_names)}
@@ -148,6 +149,11 @@ def open_run(
     elif not path.exists():
         raise CheckpointError(f"{path}: no such run or checkpoint")
     return Trained(path, device=device, data_dir=data_dir, say=say)
+
+
+def _is_name(value: object) -> bool:
+    """Whether a file's entry can stand in a title."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_NAME
 
 
 def _newest(output_dir: Path) -> Path:
