@@ -105,6 +105,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) 
         found = means[index]
         fitting &= isinstance(found, dict) and found.keys() == expected.keys()
         fitting = fitting and all(checkpoint.is_weight(found[name], expected[name]) for name in expected)
+        fitting = fitting and all(bool(found[name].isfinite().all()) for name in expected)
     if not fitting:
         raise ValueError("its optimizer's state is that of other weights")
     optimizer.load_state_dict({"state": means, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -122,6 +123,8 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
     if not all(map(checkpoint.is_weight, weights.values())):
         raise misfit
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise CheckpointError(f"{source}: its weights are not all finite numbers, so that nothing can be made of them")
     try:
         with torch.device("meta"):  # shapes without memory: what a damaged file claims is never allocated
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
@@ -129,8 +132,6 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
         model.load_state_dict(dict(weights), assign=True)
     except (RuntimeError, AttributeError, TypeError):
         raise misfit from None
-    if not all(weight.isfinite().all() for weight in weights.values()):
-        raise CheckpointError(f"{source}: its weights are not all finite numbers, so that nothing can be made of them")
     return model.eval().requires_grad_(False)
 
 

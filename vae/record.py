@@ -25,11 +25,6 @@ RESULTS = {
     **{**SPEED, "train": TERMS, "test": {**TERMS, **LATENTS}},
 }
 WHERE_HELD_OUT = {"val": TERMS, "best": {"epoch": int, "val/loss": float, "test/loss": float}}
-ROW = {
-    **{"seconds": float, "images_per_second": float},
-    **{f"{split}/{term}": float for split in ("train", "test") for term in TERMS},
-    **{f"test/{name}": kind for name, kind in LATENTS.items()},
-}
 
 
 def read_facts(path: Path) -> Facts:
@@ -49,17 +44,6 @@ def read_results(path: Path) -> Facts:
     """
     found = _held(_read(path), RESULTS, path)
     return _held(found, {name: kind for name, kind in WHERE_HELD_OUT.items() if name in found}, path)
-
-
-def check_rows(rows: list[Facts], path: Path) -> list[Facts]:
-    """The rows of metrics.jsonl in `path`, each with the figures of every split that the last one has.
-
-    Raises:
-        FileError: a row lacks a figure.
-    """
-    val = {f"val/{term}": float for term in (*TERMS, "loss")} | {"test/loss": float}
-    needed = ROW | (val if any(name.startswith("val/") for name in rows[-1]) else {})
-    return [_held(row, needed, path) for row in rows]
 
 
 def stored_config(values: dict[str, Any], source: Path) -> Config:

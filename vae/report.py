@@ -72,7 +72,7 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     """
     folders = Folders(run_dir, run_dir)
     facts = record.read_facts(folders.config)
-    rows = record.check_rows(read_metrics(folders.metrics, epoch), folders.metrics)
+    rows = read_metrics(folders.metrics, epoch)
     config = record.stored_config(facts["config"], folders.config)
     results = record.read_results(folders.results) if folders.results.exists() else {}
     if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way

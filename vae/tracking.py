@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import threading
@@ -20,6 +19,8 @@ from torch.utils.tensorboard.summary import hparams
 from vae.files import FileError, write_atomic
 
 TERMS = ("loss", "recon", "kl", "elbo")
+
+LARGEST = 1e300  # of a figure; a whole number in JSON may be any
 
 
 def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
@@ -55,7 +56,7 @@ def _is_sound(row: dict[str, Any], first: dict[str, Any]) -> bool:
     recorded |= {f"{split}/{name}" for split in splits[1:] for name in ("active_units", "kl_per_dim")}
     sound = recorded <= row.keys() and kinds == {name: type(value) is list for name, value in first.items()}
     sound = sound and all(kinds[name] == name.endswith("/kl_per_dim") for name in kinds)
-    return sound and all(type(part) in (int, float) and math.isfinite(part) for part in numbers)
+    return sound and all(type(part) in (int, float) and abs(part) < LARGEST for part in numbers)
 
 
 class Tracker:
