@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs that were given. Returns the exit code."""
     config = presets.configure(given)
     folders.check_name_is_free(config)
-    run = Run(config)
-    run.start()
-    return run.go()
+    with closing(Run(config)) as run:
+        run.start()
+        return run.go()
 
 
 @memory.refusals_told()
@@ -57,10 +58,10 @@ def resume(given: dict[str, Any]) -> int:
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    run = Run(config, fallback=state["fallback"])
-    if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
-        run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
-    run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
-    if "data_dir" in given:
-        run.places["data_dir"] = seen_from(run_dir, given["data_dir"])
-    return run.go()
+    with closing(Run(config, fallback=state["fallback"])) as run:
+        if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
+            run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
+        run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
+        if "data_dir" in given:
+            run.places["data_dir"] = seen_from(run_dir, given["data_dir"])
+        return run.go()
