@@ -1,4 +1,6 @@
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +72,10 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
     with pytest.raises(FileError, match=r"can't write .*: No space left"):
         write_atomic(path, half)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_or_a_device_in_a_file_s_place_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    for path in (tmp_path / "pipe.pt", Path("/dev/zero"), tmp_path):
+        with pytest.raises(CheckpointError, match="it is no file"):
+            checkpoint.load(path)

@@ -1,10 +1,18 @@
+import gc
+import io
+import os
+import random
+
 import numpy as np
 import pytest
 import torch
 from conftest import load_state, run_main
 from PIL import Image
+from test_fuzz import mutate
 
 from vae.data import load_splits
+from vae.image_folder import load_images
+from vae.own_images import prepare
 from vae.sources import DataError
 
 
@@ -113,6 +121,9 @@ def bomb(path):
         ("bad.gif", animated, "animated"),
         ("bad.jpg", lambda p: Image.new("CMYK", (4, 4)).save(p), "colour mode CMYK"),
         ("bad.png", bomb, "10,000×9,000"),
+        ("bad.png", lambda p: p.symlink_to("nowhere"), "can't be read as an image"),
+        ("bad.png", os.mkfifo, "it is no file"),
+        ("bad.tif", lambda p: p.write_bytes(b"II*\0\x08\0\0\0\0\0\0\0"), "can't be read as an image"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_named(tmp_path, name, make, message):
@@ -144,3 +155,37 @@ def test_a_run_on_unlabelled_images_draws_its_pictures(tmp_path, mode):
     assert (tmp_path / "outputs/mine/manifold.png").exists()
     assert load_state(tmp_path / "outputs/mine")["image_shape"] == [1 if mode == "L" else 3, 16, 16]
     assert run_main(tmp_path, *flags[:-4], "--conditional", "--run_name", "labels") == 2
+
+
+def pictures():
+    """A picture in every format that is read, as bytes, by suffix."""
+    line = np.full((40, 30), 200, dtype=np.uint8)
+    line[5:30, 14:18] = 20
+    grey, exif = Image.fromarray(line), Image.Exif()
+    exif[0x0112] = 6
+    for suffix in ("png", "jpg", "gif", "tif", "webp", "bmp", "ppm"):
+        stream = io.BytesIO()
+        options = {"compression": "tiff_lzw"} if suffix == "tif" else {}
+        grey.convert("RGB").save(stream, Image.registered_extensions()[f".{suffix}"], exif=exif, **options)
+        yield suffix, stream.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Pillow leaves files open that it fails to read
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_mutated_picture_is_used_or_refused_in_one_line(tmp_path, capfd):
+    rng, whole, refused = random.Random(0), dict(pictures()), 0
+    for number in range(int(os.environ.get("VAE_MUTANTS", "1000"))):
+        suffix, content = rng.choice(list(whole.items()))
+        path = tmp_path / f"x.{suffix}"
+        path.write_bytes(mutate(content, rng))
+        for read in (
+            lambda: prepare(path, dataset="mnist", image_shape=(1, 28, 28)),  # noqa: B023
+            lambda: load_images([(path, "")], (), size=28, channels=3),  # noqa: B023
+        ):
+            try:
+                read()
+            except DataError as error:
+                refused += 1
+                assert "\n" not in str(error) and path.name in str(error), number
+    assert refused > 500
+    gc.collect()

@@ -1,10 +1,12 @@
 """torchvision's real download against a server of our own that fails in every way servers fail."""
 
+import contextlib
 import gc
 import gzip
 import hashlib
 import http.server
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -40,8 +42,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = {"redirected": PAGE, "wrong bytes": content[::-1]}.get(mood, content)
         self.send_response(503 if mood == "unavailable" else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(10**9 if mood == "trickling" else len(body)))
         self.end_headers()
+        if mood == "trickling":  # for ever, and never silent for as long as a time limit of silence
+            with contextlib.suppress(OSError):
+                while not self.server.released.wait(0.1):
+                    self.wfile.write(b"x")
+            return
         self.wfile.write(body[: len(body) // 2] if mood == "breaking off" else body)
 
     do_HEAD = do_GET
@@ -61,6 +68,7 @@ def server(idx_files, monkeypatch):
     monkeypatch.setattr(MNIST, "resources", digests)
     monkeypatch.setattr(sources, "_fetch_torchvision", REAL_TORCHVISION)
     monkeypatch.setattr(sources, "NETWORK_TIMEOUT", 1)
+    monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT", 5)
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     thread = threading.Thread(target=server.serve_forever)
@@ -73,6 +81,12 @@ def server(idx_files, monkeypatch):
     gc.collect()
 
 
+def test_a_time_limit_leaves_no_alarm_behind(server, tmp_path):
+    before = signal.getsignal(signal.SIGALRM)
+    load_idx_set("mnist", tmp_path)
+    assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 def test_a_download_is_verified_and_kept(server, tmp_path, capfd):
     arrays = load_idx_set("mnist", tmp_path)
     assert arrays[FILES[0]].shape == (50, 28, 28)
@@ -83,7 +97,7 @@ def test_a_download_is_verified_and_kept(server, tmp_path, capfd):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("mood", ["unavailable", "hanging", "breaking off", "redirected", "wrong bytes"])
+@pytest.mark.parametrize("mood", ["unavailable", "hanging", "trickling", "breaking off", "redirected", "wrong bytes"])
 def test_a_failing_server_gets_one_line_and_leaves_nothing(server, tmp_path, mood):
     server.mood = mood
     started = time.monotonic()

@@ -1,5 +1,7 @@
 """People's own pictures: whatever they are, they come out as MNIST's do, or are refused by name."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -155,7 +157,11 @@ def test_what_can_t_be_used_is_refused_by_its_name(tmp_path, monkeypatch):
     seven().save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-700])
     Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "lost.png").symlink_to("nowhere")
     faults = {
+        "pipe.png": "can't be read as an image: it is no file",
+        "lost.png": "can't be read as an image",
         "blank.png": "is blank",
         "moving.gif": "is animated",
         "text.png": "can't be read as an image",

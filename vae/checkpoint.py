@@ -55,7 +55,9 @@ def read(path: Path) -> Any:
     """
     damaged = CheckpointError(f"{path} is no checkpoint of ours, or it is damaged")
     try:
-        if path.is_file() and not _is_plain_archive(path):
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"can't read {path}: it is no file")
+        if path.exists() and not _is_plain_archive(path):
             raise damaged
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

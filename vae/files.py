@@ -50,13 +50,16 @@ def take_lock(path: Path) -> BinaryIO | None:
     """Hold a lock until the file that is returned is closed, or this process dies, however it dies.
 
     Raises:
-        FileError: another process holds it.
+        FileError: another process holds it, or there is no place for it.
     """
     try:
         import fcntl
     except ImportError:  # Windows: two processes are kept apart by nothing
         return None
-    stream = path.open("wb")
+    try:
+        stream = path.open("wb")
+    except OSError as error:
+        raise FileError(f"can't write {path}: {error.strerror or error}") from None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -13,6 +13,7 @@ from vae.config import Config
 from vae.errors import UsageError
 from vae.files import FileError
 
+WRITTEN = {"checkpoints", "samples", "reconstructions", "latent_scatter"}  # folders in a run's that training fills
 BEFORE_CONFIG = {".lock", "checkpoints", "metrics.jsonl"}
 
 
@@ -105,6 +106,13 @@ def create(config: Config) -> Folders:
     except OSError as error:
         raise FileError(f"can't make the run's folders: {error.strerror or error}: {error.filename}") from None
     raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
+
+
+def sweep(folders: Folders) -> None:
+    """Remove what a killed process had half written; whoever calls holds the run's lock."""
+    for folder in (folders.run_dir, *(inner for inner in folders.run_dir.iterdir() if inner.name in WRITTEN)):
+        for scratch in folder.glob(".*.tmp"):
+            scratch.unlink(missing_ok=True)
 
 
 def _is_run(folder: Path) -> bool:

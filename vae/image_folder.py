@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vae import memory
@@ -20,6 +22,12 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 GREY_MODES, COLOUR_MODES = {"1", "L", "LA", "I;16"}, {"P", "RGB", "RGBA"}
 MAX_PIXELS = 50_000_000  # of one image; more is taken for a decompression bomb
 TEST_FRACTION, MIN_TEST = 0.1, 4
+
+# Pillow's decoders check little before they count, index and unpack.
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
+    *(struct.error, Image.DecompressionBombError),
+)
 
 Labelled = tuple[Tensor, Tensor]  # images (N, C, size, size) uint8 and labels (N,) int64
 
@@ -81,17 +89,27 @@ def list_images(root: Path) -> list[tuple[Path, str]]:
 
 def open_image(path: Path, *, also: Set[str] = frozenset()) -> Image.Image:
     """An image whose header has been found sound, of a greyscale or colour mode or one of those that are named."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # held against MAX_PIXELS below
-            picture = Image.open(path)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} can't be read as an image: {str(error).splitlines()[0]}") from None
-    fault = _fault(picture, GREY_MODES | COLOUR_MODES | also)
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} can't be read as an image: it is no file")  # reading a pipe would wait for ever
+    with _told(path, "can't be read as an image"):
+        picture = Image.open(path)
+        fault = _fault(picture, GREY_MODES | COLOUR_MODES | also)
     if fault:
         picture.close()
         raise DataError(f"{path} {fault}")
     return picture
+
+
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
+    """Tell what Pillow raises of a damaged file in one line, and nothing of what it warns of."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bombs are held against MAX_PIXELS below
+            yield
+    except PILLOW_ERRORS as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} {what}: {why}") from None
 
 
 def _fault(picture: Image.Image, modes: Set[str]) -> str:
@@ -126,13 +144,10 @@ def read_upright(path: Path, *, also: Set[str] = frozenset()) -> Image.Image:
     Raises:
         DataError: one line that names the file and why it can't be used.
     """
-    with open_image(path, also=also) as picture:
-        try:
-            if picture.mode.startswith("I;16"):
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            return ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    with open_image(path, also=also) as picture, _told(path, "is damaged"):
+        if picture.mode.startswith("I;16"):
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return ImageOps.exif_transpose(picture)
 
 
 def load_images(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:

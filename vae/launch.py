@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ def train(given: dict[str, Any]) -> int:
     with together(config.device) as team:
         if team.leads:
             folders.check_name_is_free(config)
-        run = Run(config, team=team)
-        run.start()
-        return run.go()
+        with closing(Run(config, team=team)) as run:
+            run.start()
+            return run.go()
 
 
 @memory.refusals_told()
@@ -60,8 +61,7 @@ def resume(given: dict[str, Any]) -> int:
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    with together(config.device) as team:
-        run = Run(config, fallback=state["fallback"], team=team)
+    with together(config.device) as team, closing(Run(config, fallback=state["fallback"], team=team)) as run:
         if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
             run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
         run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from vae.train import train_epoch
 
 
 class Run:
-    """The parts of one run; `start` or `restore`, then `go`.
+    """The parts of one run; `start` or `restore`, then `go`, and `close` whatever comes.
 
     Args:
         config: every knob.
@@ -51,6 +52,7 @@ class Run:
         self.team = team
         if config.threads:
             torch.set_num_threads(config.threads)
+        self._open = ExitStack()
         self.console = Console(quiet=config.quiet or not team.leads)
         self.device = machine.resolve_device(team.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
@@ -90,8 +92,7 @@ class Run:
         self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
         run_dir = self.folders.run_dir
         self.places = {name: seen_from(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")}
-        self.lock = take_lock(self.folders.lock)
-        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, [])
+        self._begin([])
         self.folders.checkpoints.mkdir()
         checkpoint.save(self.folders.last, self._state())
         folders.point_latest(self.folders.run_dir)
@@ -116,14 +117,25 @@ class Run:
                 self.generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{where.last} doesn't fit: {str(error).splitlines()[0][:200]}") from None
-        self.lock = None
         if not self.team.leads:
             return
         rows = read_metrics(where.metrics, self.epoch)
-        self.lock = take_lock(where.lock)
-        self.tracker = Tracker(where.metrics, where.log_path, rows)
+        self._begin(rows)
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
+
+    def _begin(self, rows: list[dict[str, Any]]) -> None:
+        """Take the run's lock and go on from these epochs; what a process that was killed had half written goes."""
+        lock = take_lock(self.folders.lock)
+        if lock:
+            self._open.callback(lock.close)
+        folders.sweep(self.folders)
+        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
+        self._open.callback(self.tracker.close)
+
+    def close(self) -> None:
+        """Let go of the run's files and its lock."""
+        self._open.close()
 
     def _state(self) -> dict[str, Any]:
         """Everything that a continuation needs, as tensors and plain Python."""
@@ -185,9 +197,6 @@ class Run:
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
-                self.tracker.close()
-                if self.lock:
-                    self.lock.close()
         return 0
 
     def _follow(self) -> int:

