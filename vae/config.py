@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vae.errors import UsageError
@@ -166,7 +166,7 @@ class Config:
             raise UsageError("--gif animates the pictures of --sample_every: that must not be 0")
         if self.overwrite and not self.run_name:
             raise UsageError("--overwrite replaces the run that --run_name names: give both")
-        if Path(self.output_dir).resolve() == Path(self.log_dir).resolve():
+        if os.path.realpath(self.output_dir) == os.path.realpath(self.log_dir):
             raise UsageError(f"--output_dir and --log_dir are both {self.output_dir}: give each a folder of its own")
         self._check_objective()
         if self.optimizer == "adam" and self.weight_decay:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from vae.config import Config
 from vae.errors import UsageError
-from vae.files import FileError
+from vae.files import FileError, take_lock
 
 WRITTEN = {"checkpoints", "samples", "reconstructions", "latent_scatter"}  # folders in a run's that training fills
+LONGEST_STEM = 100  # letters of a name that is made up; a net may have hundreds of layers
 BEFORE_CONFIG = {".lock", "checkpoints", "metrics.jsonl"}
 
 
@@ -90,10 +91,12 @@ def create(config: Config) -> Folders:
         FileError: the folders can't be made.
     """
     check_name_is_free(config)
-    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"
+    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:LONGEST_STEM]
     try:
         if config.run_name and config.overwrite:
             folders = _folders(config, stem)
+            if folders.lock.exists() and (lock := take_lock(folders.lock)):  # nobody trains it
+                lock.close()
             for folder in (folders.run_dir, folders.log_path):
                 if folder.exists():
                     shutil.rmtree(folder)
@@ -106,6 +109,16 @@ def create(config: Config) -> Folders:
     except OSError as error:
         raise FileError(f"can't make the run's folders: {error.strerror or error}: {error.filename}") from None
     raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
+
+
+def check_log(folders: Folders) -> None:
+    """Refuse to log into a folder that holds something else: a stranger's checkpoint may name any.
+
+    Raises:
+        FileError: it does.
+    """
+    if folders.log_path.exists() and not _is_log(folders.log_path):
+        raise FileError(f"{folders.log_path} is no log folder of ours: move it, or what lies in it, elsewhere")
 
 
 def sweep(folders: Folders) -> None:

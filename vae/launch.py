@@ -42,7 +42,7 @@ def resume(given: dict[str, Any]) -> int:
         CheckpointError: nothing there to continue from.
     """
     given = dict(given)
-    run_dir = Path(given.pop("resume")).resolve()
+    run_dir = Path(os.path.realpath(given.pop("resume")))
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
     last = run_dir / "checkpoints" / "last.pt"

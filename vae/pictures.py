@@ -23,6 +23,7 @@ MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
 FRAME = 5  # of an animated scatter, from -FRAME to FRAME: a standard normal prior's draws and room around them
 MAX_COLUMNS = 20  # classes that get a column
+COLLAPSED = 1e-6  # a standard deviation below which points are one
 
 
 def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> Tensor:
@@ -52,7 +53,8 @@ def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE  # costs a second, paid at the end of a run
 
     perplexity = min(30.0, (len(points) - 1) / 3)
-    init = "pca" if points.shape[1] > 1 else "random"
+    apart = points.shape[1] > 1 and points.std(0).max() > COLLAPSED  # its start is divided by the spread
+    init = "pca" if apart else "random"
     return TSNE(perplexity=perplexity, init=init, random_state=seed % 2**32).fit_transform(points)
 
 

@@ -120,6 +120,7 @@ class Run:
         if not self.team.leads:
             return
         rows = read_metrics(where.metrics, self.epoch)
+        folders.check_log(where)
         self._begin(rows)
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")

@@ -1,0 +1,185 @@
+"""Odd names and places, and processes that meet: everything lands where the flags say, and nothing elsewhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUICK, load_state, run_main
+
+from main import main
+from vae.files import take_lock
+
+ROOT = Path(__file__).parent.parent
+SHORT = [*QUICK, "--num_epochs", "1", "--sample_every", "0", "--threads", "1"]
+
+
+def start(cwd, *flags, program=ROOT / "main.py"):
+    command = [sys.executable, str(program), *flags]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def files_below(*folders):
+    return {path for folder in folders for path in folder.rglob("*")}
+
+
+NAMES = ["with spaces", "Größe 日本 🐱", "n" * 120, "a&b;$(id)'", "%s{0}", "=1+1", "-".join(["x"] * 30)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_run_names_are_names(tmp_path, name):
+    assert run_main(tmp_path, *SHORT, "--run_name", name, "--quiet") == 0
+    run_dir = tmp_path / "outputs" / name
+    assert (run_dir / "report.html").exists() and list((tmp_path / "runs" / name).glob("events*"))
+    assert main(["--resume", str(run_dir), "--num_epochs", "2", "--quiet"]) == 0
+    assert main(["sample", "--run", str(run_dir), "--quiet", "--device", "cpu"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "runs"}
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == {name, "latest"}
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../x", "/tmp/x", "a/b", "a\\b", "C:x", "latest", " x", "-x", "x\0", "x\n", "n" * 121, "é" * 61]
+)
+def test_names_that_lead_elsewhere_are_refused(tmp_path, capsys, name):
+    assert run_main(tmp_path, *SHORT, f"--run_name={name}") == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_net_of_many_layers_gets_a_folder_s_name_that_fits(tmp_path):
+    assert run_main(tmp_path, *SHORT, "--hidden_dims", *["8"] * 150, "--quiet") == 0
+    (run_dir,) = (path for path in (tmp_path / "outputs").iterdir() if not path.is_symlink())
+    assert len(run_dir.name) <= 120 and load_state(run_dir)["config"]["hidden_dims"] == (8,) * 150
+
+
+def test_links_that_lead_in_circles_get_one_line(tmp_path, monkeypatch, capsys, finished_run):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert main([*SHORT, "--output_dir", "loop/x"]) != 0
+    assert main([*SHORT, "--dataset", "folder", "--data_dir", "loop"]) == 1
+    assert main([*SHORT, "--dataset", "mnist", "--data_dir", "loop"]) == 1
+    assert main(["--resume", "loop"]) == 2
+    run_dir = str(finished_run / "outputs/whole")
+    flags = ["--run", "loop"], ["--checkpoint", "loop"], ["--run", run_dir, "--output", "loop"]
+    for given in (*flags, ["--run", run_dir, "--output", "loop/x"]):
+        assert main(["sample", *given, "--device", "cpu"]) != 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 8 == err.count("error: "), err
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_outputs_of_commands_land_where_they_were_told_and_nowhere_else(finished_run, tmp_path, monkeypatch):
+    run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    monkeypatch.chdir(tmp_path / "here")
+    before = files_below(tmp_path)
+    places = ["../beside/x.png", str(tmp_path / "absolute/y.png"), "a b/日本.png", "../link/z.png", "n" * 200 + ".png"]
+    for place in places:
+        assert main(["sample", "--run", str(run_dir), "--output", place, "--quiet", "--device", "cpu"]) == 0
+    new = {path for path in files_below(tmp_path) - before if path.is_file()}
+    assert new == {Path(os.path.normpath(tmp_path / "here" / place)).resolve() for place in places}
+    assert main(["sample", "--run", str(run_dir), "--output", "n" * 300 + ".png", "--quiet", "--device", "cpu"]) == 1
+
+
+def test_a_relative_data_dir_holds_from_another_working_directory(tmp_path, monkeypatch, write_idx, capsys):
+    write_idx(tmp_path / "my data")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset", "mnist", "--data_dir", "my data", "--output_dir", "o", "--log_dir", "l", "--run_name", "x"]
+    assert main([*SHORT, *flags, "--tsne_samples", "10"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["--resume", "../o/x", "--num_epochs", "2", "--quiet"]) == 0
+    assert main(["evaluate", "--run", "../o/x", "--quiet", "--device", "cpu"]) == 0
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_read_only_checkout_is_enough(tmp_path):
+    """Copied and mounted read-only, so that root can't write there either."""
+    (tmp_path / "code").mkdir()
+    shutil.copy(ROOT / "main.py", tmp_path / "code")
+    shutil.copytree(ROOT / "vae", tmp_path / "code/vae", ignore=shutil.ignore_patterns("__pycache__"))
+    code = str(tmp_path / "code")
+    bound = subprocess.run(["mount", "--bind", "-o", "ro", code, code], capture_output=True, check=False)
+    if bound.returncode:
+        for path in (tmp_path / "code", *(tmp_path / "code").rglob("*")):
+            path.chmod(0o555)
+    try:
+        process = start(tmp_path, *SHORT, "--run_name", "x", program=tmp_path / "code/main.py")
+        assert "Error" not in process.communicate()[1] and process.returncode == 0
+        assert not list((tmp_path / "code").rglob("__pycache__")) or bound.returncode
+    finally:
+        if not bound.returncode:
+            subprocess.run(["umount", "--lazy", code], check=True)
+
+
+def test_a_run_in_training_is_not_overwritten(finished_run, tmp_path, capsys):
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    before = files_below(tmp_path)
+    with take_lock(tmp_path / "outputs/whole/.lock"):
+        assert run_main(tmp_path, *SHORT, "--run_name", "whole", "--overwrite") == 1
+    assert "is being trained by another process" in capsys.readouterr().err
+    assert files_below(tmp_path) == before
+
+
+def test_a_checkpoint_s_log_folder_is_written_only_if_it_is_one(finished_run, tmp_path, capsys):
+    """A stranger's checkpoint says where its logs go."""
+    run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
+    (tmp_path / "home/whole/00001").mkdir(parents=True)
+    (tmp_path / "home/whole/thesis.tex").write_text("precious")
+    state = load_state(run_dir)
+    state["places"]["log_dir"] = str(tmp_path / "home")
+    torch.save(state, run_dir / "checkpoints/last.pt")
+    before = files_below(tmp_path / "home")
+    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    assert "is no log folder of ours" in capsys.readouterr().err and files_below(tmp_path / "home") == before
+
+
+@pytest.mark.slow
+def test_runs_that_start_in_the_same_second_write_to_folders_of_their_own(tmp_path):
+    processes = [start(tmp_path, *SHORT, "--seed", str(seed)) for seed in range(4)]
+    for process in processes:
+        assert "rror" not in process.communicate()[1] and process.returncode == 0
+    runs = [path for path in (tmp_path / "outputs").iterdir() if not path.is_symlink()]
+    assert sorted(load_state(run)["config"]["seed"] for run in runs) == [0, 1, 2, 3]
+    assert len(list((tmp_path / "runs").iterdir())) == 4 and (tmp_path / "outputs/latest").resolve() in runs
+
+
+@pytest.mark.slow
+def test_a_name_that_two_want_goes_to_one(tmp_path):
+    processes = [start(tmp_path, *SHORT, "--run_name", "x", "--seed", str(seed)) for seed in range(3)]
+    told = [(process.communicate()[1].count("error: "), process.returncode) for process in processes]
+    assert sorted(told) == [(0, 0), (1, 2), (1, 2)]
+    assert load_state(tmp_path / "outputs/x")["epoch"] == 1
+
+
+@pytest.mark.slow
+def test_of_two_that_resume_a_run_one_is_refused_and_commands_use_it_all_the_while(finished_run, tmp_path):
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    run_dir = str(tmp_path / "outputs/whole")
+    flags = ["--resume", run_dir, "--num_epochs", "200", "--sample_every", "1", "--device", "cpu", "--threads", "1"]
+    first = start(tmp_path, *flags)
+    while not first.stdout.readline().startswith("epoch "):
+        pass
+    second = start(tmp_path, *flags)
+    err = second.communicate()[1]
+    assert second.returncode == 1 and "is being trained by another process" in err and err.count("\n") == 1
+    used = 0
+    while first.poll() is None and used < 12:
+        for command in (["sample", "--num_samples", "4"], ["evaluate"], ["gif"], ["report"]):
+            assert main([*command, "--run", run_dir, "--device", "cpu", "--quiet"]) == 0
+            used += 1
+        time.sleep(0.1)
+    assert used >= 4
+    first.kill()
+    first.communicate()
+    assert main(["--resume", run_dir, "--quiet", "--sample_every", "0", "--tsne_samples", "10"]) == 0
+    rows = [json.loads(line)["epoch"] for line in Path(run_dir, "metrics.jsonl").read_text().splitlines()]
+    assert rows == list(range(1, 201))
