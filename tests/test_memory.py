@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import QUICK, run_main
+from PIL import Image
 
 from main import main
-from vae import footprint, memory, presets
+from vae import footprint, memory, presets, tracking
 from vae.build import build_model
 from vae.config import Config
 from vae.memory import TooLargeError
@@ -194,3 +195,13 @@ def test_available_memory_is_what_linux_says(tmp_path):
     (tmp_path / "meminfo").write_text(text)
     assert list(memory._system_free(tmp_path / "meminfo")) == [12 * 1024]
     assert list(memory._system_free(tmp_path / "none")) == []
+
+
+def test_the_projector_s_thumbnails_fit_into_one_picture_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "SPRITE", 100)
+    tracker = tracking.Tracker(tmp_path / "metrics.jsonl", tmp_path / "log", [])
+    tracker.log_embedding(torch.zeros(9, 2), ["x"] * 9, torch.zeros(9, 1, 50, 50, dtype=torch.uint8), 1)
+    tracker.close()
+    (sprite,) = (tmp_path / "log").glob("*/*/sprite.png")
+    with Image.open(sprite) as picture:
+        assert picture.size == (99, 99)

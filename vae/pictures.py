@@ -22,8 +22,8 @@ UNLABELLED_COLUMNS = 10
 MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
 FRAME = 5  # of an animated scatter, from -FRAME to FRAME: a standard normal prior's draws and room around them
-MAX_COLUMNS = 20  # classes that get a column
 COLLAPSED = 1e-6  # a standard deviation below which points are one
+MAX_COLUMNS = 20  # classes that get a column
 
 
 def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> Tensor:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BINARIZE_SEED = 0  # of every draw that is made once: all runs, whatever their seed, see the same binary images
-CHUNK = 10_000
+CHUNK = 10_000  # images drawn at a time: it is part of the draw
+RESIZED = 1000  # images resized at a time, as floats
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def resize(images: Tensor, size: int) -> Tensor:
         return images
     scaled = [
         F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True).round().to(torch.uint8)
-        for chunk in images.split(CHUNK)
+        for chunk in images.split(RESIZED)
     ]
     return torch.cat(scaled)
 

@@ -27,7 +27,6 @@ from vae.folders import Folders, seen_from
 from vae.footprint import check_fits
 from vae.objective import Objective
 from vae.pictures import Pictures
-from vae.pixels import to_pixels
 from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
 from vae.team import ALONE, Team
@@ -298,7 +297,7 @@ class Run:
         points, chosen = pictures.draw_tsne(mu, self.epoch, count=self.config.tsne_samples)
         stopper.check()
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
-        self.tracker.log_embedding(points, names, to_pixels(chosen.images), self.epoch)
+        self.tracker.log_embedding(points, names, chosen.images, self.epoch)
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
         results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
         write_json(self.folders.results, results)

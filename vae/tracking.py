@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -17,9 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from vae.files import FileError, write_atomic
+from vae.pixels import resize, to_pixels
 
 TERMS = ("loss", "recon", "kl", "elbo")
 
+SPRITE = 8192  # pixels: TensorBoard's limit for the picture that holds all thumbnails
 LARGEST = 1e300  # of a figure; a whole number in JSON may be any
 
 
@@ -37,7 +40,7 @@ def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
     except OSError as error:
         raise FileError(f"can't read {path}: {error.strerror or error}") from None
-    except ValueError:  # bad JSON or bad UTF-8
+    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, or lists in lists without end
         raise FileError(f"{path}: line {len(rows) + 1} is damaged") from None
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or row.get("epoch") != number or not _is_sound(row, rows[0]):
@@ -97,11 +100,13 @@ class Tracker:
             self._writer.add_image(tag, sheet, epoch, dataformats="HW" if sheet.ndim == 2 else "HWC")
 
     def log_embedding(self, points: Tensor, names: list[str], images: Tensor, epoch: int) -> None:
-        """Record points (N, D) for the projector, with class names and thumbnails (N, C, H, W) in [0, 1]."""
+        """Record points (N, D) for the projector, with class names and thumbnails (N, C, H, W), uint8."""
+        side = min(images.shape[-1], SPRITE // math.ceil(math.sqrt(len(images))))
+        thumbnails = to_pixels(resize(images, side))
         with _told(self.log_path):
             for older in self.log_path.glob("[0-9]" * 5):
                 shutil.rmtree(older)
-            self._writer.add_embedding(points, metadata=names, label_img=images, global_step=epoch, tag="mu")
+            self._writer.add_embedding(points, metadata=names, label_img=thumbnails, global_step=epoch, tag="mu")
             self._writer.flush()
 
     def log_hparams(self, knobs: dict[str, Any], metrics: dict[str, float]) -> None:
