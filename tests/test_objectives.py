@@ -20,11 +20,11 @@ def batch(tmp_path_factory):
     return load_splits("digits", tmp_path_factory.mktemp("data")).train.take(torch.arange(40))
 
 
-def one_step(model, batch, **knobs):
+def one_step(model, batch, *, epoch=1, **knobs):
     """Train on one batch by plain gradient descent; returns the metrics."""
     config = Config(batch_size=len(batch), lr=0.01, precision="fp32", **knobs)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    return train_epoch(model, batch, optimizer, config, epoch=1, generator=torch.Generator().manual_seed(1))
+    return train_epoch(model, batch, optimizer, config, epoch=epoch, generator=torch.Generator().manual_seed(1))
 
 
 def drawn(batch, samples, latent_dim):
@@ -155,6 +155,17 @@ def test_distorted_images_are_other_images_and_repeat_with_the_seed(batch):
     assert torch.equal(first, second)
     assert first.min() >= 0 and first.max() <= 1 and not torch.allclose(first, x, atol=0.2)
     assert first.mean().item() == pytest.approx(x.mean().item(), rel=0.1)
+
+
+def test_images_are_distorted_until_their_share_of_the_run_is_over(batch):
+    model = VAE(3, hidden_dims=(8,))
+    losses = {}
+    for epoch in (1, 2, 3):
+        for augment in (0.0, 2.0):
+            knobs = {"num_epochs": 3, "augment": augment, "augment_until": 0.67}
+            losses[epoch, augment] = one_step(copy.deepcopy(model), batch, epoch=epoch, **knobs)["loss"]
+    assert losses[1, 0.0] != losses[1, 2.0] and losses[2, 0.0] != losses[2, 2.0]
+    assert losses[3, 0.0] == losses[3, 2.0]
 
 
 def test_a_distortion_of_no_strength_changes_the_contrast_only(batch):

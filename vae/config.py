@@ -105,6 +105,9 @@ class Config:
     augment: float = knob(
         0.0, "strength of random shifts and distortions of the training images", group="training", low=0, high=10
     )
+    augment_until: float = knob(
+        1.0, "fraction of the run after which they are left as they are", group="training", above=0, high=1
+    )
     seed: int = knob(0, "of the weights, the batches and the noise", group="training", low=0, high=SEED_MAX)
 
     run_name: str = knob("", "name of the run's folders (default: time and model)", group="output", metavar="NAME")
@@ -206,6 +209,7 @@ class Config:
         optimizer = f"{self.optimizer} {self.lr:g}{schedule}{decay}"
         optimizer += f", weights averaged over {1 / (1 - self.ema):,.0f} steps" if self.ema else ""
         augment = f", images distorted by {self.augment:g}" if self.augment else ""
+        augment += f" until {self.augment_until:.0%} of it" if self.augment and self.augment_until < 1 else ""
         length = f"batch {self.batch_size}, {self.num_epochs} epochs"
         return f"{self.recon_loss} + {kl}{bound}, {optimizer}, {length}{augment}"
 
