@@ -9,6 +9,26 @@ from typing import Any, NamedTuple
 from vae.config import Config
 from vae.errors import UsageError
 
+RECORD: dict[str, Any] = {
+    "binarize": "dynamic",
+    "latent_dim": 40,
+    "block": "residual",
+    "activation": "silu",
+    "mean_bias": True,
+    "objective": "dreg",
+    "num_samples_train": 5,
+    "kl_warmup_epochs": 8.0,
+    "num_epochs": 160,
+    "batch_size": 256,
+    "lr": 2e-3,
+    "lr_schedule": "cosine",
+    "lr_warmup_epochs": 2.0,
+    "ema": 0.9995,
+    "augment": 0.5,
+    "augment_until": 0.8,
+    "sample_every": 20,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp-2d": {},
     "conv-2d": {
@@ -45,6 +65,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "num_epochs": 20,
     },
+    "record": {**RECORD, "hidden_dims": (512, 512), "prior": "flow"},
+    "record-standard": {**RECORD, "hidden_dims": (512, 512, 512)},
 }
 
 DESCRIPTIONS = {
@@ -53,6 +75,8 @@ DESCRIPTIONS = {
     "mlp-64d": "small dense nets, many latents; the saved model drawn side by side",
     "mlp-32d": "grids and a checkpoint after every epoch, mixed precision",
     "mlp-20d": "two hidden layers, the usual notebook's sizes",
+    "record": "the best likelihood: dense nets, a learned prior, about 45 minutes of one CPU core",
+    "record-standard": "the same with the standard normal prior",
 }
 
 
