@@ -18,7 +18,6 @@ RECORD: dict[str, Any] = {
     "objective": "dreg",
     "num_samples_train": 5,
     "kl_warmup_epochs": 8.0,
-    "num_epochs": 160,
     "batch_size": 256,
     "lr": 2e-3,
     "lr_schedule": "cosine",
@@ -65,8 +64,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "num_epochs": 20,
     },
-    "record": {**RECORD, "hidden_dims": (512, 512), "prior": "flow"},
-    "record-standard": {**RECORD, "hidden_dims": (512, 512, 512)},
+    "record": {**RECORD, "num_epochs": 125, "hidden_dims": (512, 512, 512), "prior": "flow"},
+    "record-standard": {**RECORD, "num_epochs": 135, "hidden_dims": (512, 512, 512, 512)},
 }
 
 DESCRIPTIONS = {
