@@ -10,10 +10,13 @@ def test_the_defaults_are_a_preset_too():
     assert configure({}) == configure({"preset": "mlp-2d"}) == Config()
 
 
+SYSTEMS = ("mlp-2d", "conv-2d", "mlp-64d", "mlp-32d", "mlp-20d")
+
+
 def test_presets_are_the_five_known_systems():
     facts = {
         name: (c.arch, c.latent_dim, c.recon_loss, c.optimizer, c.lr, c.weight_decay, c.batch_size, c.num_epochs)
-        for name in PRESETS
+        for name in SYSTEMS
         for c in [configure({"preset": name})]
     }
     assert facts == {
@@ -25,6 +28,20 @@ def test_presets_are_the_five_known_systems():
     }
     assert configure({"preset": "conv-2d"}).val_split == 0.2
     assert configure({"preset": "mlp-20d"}).hidden_dims == (512, 256)
+
+
+def test_tuned_recipes_have_the_size_and_length_of_the_plain_ones():
+    for name in ("mlp-32d", "mlp-20d"):
+        plain, tuned = (configure({"preset": preset}) for preset in (name, f"{name}-tuned"))
+        for knob in ("arch", "hidden_dims", "latent_dim", "block", "batch_size", "num_epochs", "binarize", "prior"):
+            assert getattr(plain, knob) == getattr(tuned, knob), (name, knob)
+
+
+def test_records_are_dense_nets_on_dynamically_binarised_pixels_without_labels():
+    for name, prior in (("record", "flow"), ("record-standard", "standard")):
+        config = configure({"preset": name})
+        assert (config.arch, config.binarize, config.prior, config.conditional) == ("mlp", "dynamic", prior, False)
+        assert config.beta == 1 and config.val_split == 0
 
 
 def test_any_flag_overrides_its_preset():
