@@ -53,7 +53,7 @@ def check_all(config: Any) -> None:
 
 def check_device(name: str) -> None:
     """Refuse what can't be a device anywhere; whether this machine has it is asked later."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?", name):
         raise UsageError(f"--device {brief(name)}: expected auto, cpu, mps, cuda or cuda:N")
 
 
