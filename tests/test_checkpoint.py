@@ -73,6 +73,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
         write_atomic(path, half)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
+    def stopped(stream):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, stopped)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
 
 def test_a_pipe_or_a_device_in_a_file_s_place_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")

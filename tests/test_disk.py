@@ -1,5 +1,6 @@
 """No room for a file: one clear line, nothing half-written, and a run that goes on when there is room."""
 
+import io
 import os
 import resource
 import shutil
@@ -11,6 +12,8 @@ import pytest
 from conftest import QUICK, load_state, run_main
 
 from main import main
+from vae.console import Console
+from vae.files import FileError
 
 MAIN = str(Path(__file__).parent.parent / "main.py")
 
@@ -45,6 +48,17 @@ def test_a_file_that_finds_no_room_gets_one_line_and_the_run_can_go_on(tmp_path,
         again = run(tmp_path, *flags, "--overwrite")
     assert again.returncode == 0, again.stderr
     assert (run_dir / "results.json").exists() and load_state(run_dir)["epoch"] == 3
+
+
+class Full(io.StringIO):
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_in_the_screen_s_place_that_finds_no_room_is_named(monkeypatch):
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(FileError, match="can't write to standard output: No space left"):
+        Console().say("epoch 1")
 
 
 class Disk:

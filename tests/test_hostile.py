@@ -1,6 +1,7 @@
 """Names and words from strangers, in folders and in checkpoints, are text wherever they come out, and nothing more."""
 
 import csv
+import json
 import re
 
 import numpy as np
@@ -143,6 +144,28 @@ def test_a_checkpoint_s_words_are_text_too(finished_run, tmp_path, monkeypatch, 
         assert main([*command, "--checkpoint", "x.pt", "--device", "cpu"]) == 0
         out, err = capfd.readouterr()
         assert not CONTROLS.search(out + err), command
+
+
+def test_a_reason_for_digits_in_a_run_of_other_images_is_no_title(finished_run, tmp_path, capfd):
+    state = load_state(finished_run / "outputs/whole")
+    state |= {"fallback": "why", "config": {**state["config"], "dataset": "folder"}}
+    torch.save(state, tmp_path / "x.pt")
+    paint(tmp_path / "data", 20, 1)
+    flags = ["--data_dir", str(tmp_path / "data"), "--device", "cpu", "--output", str(tmp_path / "x.json")]
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "x.pt"), *flags]) == 1
+    assert "other images or classes" in capfd.readouterr().err
+
+
+def test_a_picture_whose_name_is_no_unicode_is_reconstructed(finished_run, tmp_path, capfd):
+    (tmp_path / "mine").mkdir()
+    page = np.zeros((40, 40), np.uint8)
+    page[8:32, 18:22] = 255
+    Image.fromarray(page).save(tmp_path / "mine/caf\udce9.png")  # é in Latin-1, from an old archive
+    flags = ["--run", str(finished_run / "outputs/whole"), "--device", "cpu", "--output", str(tmp_path / "out")]
+    assert main(["reconstruct", "--images", str(tmp_path / "mine"), *flags]) == 0
+    assert "caf�" in capfd.readouterr().out
+    (told,) = json.loads((tmp_path / "out/reconstructions.json").read_text("utf-8"))["images"]
+    assert told["name"] == "caf�.png"
 
 
 def test_a_config_s_words_are_refused_as_text(finished_run, tmp_path, capfd):

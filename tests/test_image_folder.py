@@ -112,6 +112,9 @@ def bomb(path):
     Image.new("1", (10_000, 9_000)).save(path)
 
 
+POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+
+
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
@@ -123,6 +126,7 @@ def bomb(path):
         ("bad.png", bomb, "10,000×9,000"),
         ("bad.png", lambda p: p.symlink_to("nowhere"), "can't be read as an image"),
         ("bad.png", os.mkfifo, "it is no file"),
+        ("bad.png", lambda p: p.write_text(POSTSCRIPT), "can't be read as an image"),
         ("bad.tif", lambda p: p.write_bytes(b"II*\0\x08\0\0\0\0\0\0\0"), "can't be read as an image"),
     ],
 )
@@ -132,6 +136,29 @@ def test_an_image_that_cannot_be_used_is_named(tmp_path, name, make, message):
     with pytest.raises(DataError, match=message) as caught:
         load(tmp_path)
     assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_picture_runs_no_program_whatever_its_name_hides(tmp_path, monkeypatch):
+    """Pillow hands PostScript, a language, to Ghostscript."""
+    (tmp_path / "seven.png").write_text(POSTSCRIPT)
+    monkeypatch.setattr("subprocess.check_call", lambda *args, **kwargs: pytest.fail("a program was run"))
+    with pytest.raises(DataError, match=r"seven\.png can't be read as an image"):
+        prepare(tmp_path / "seven.png", dataset="mnist", image_shape=(1, 28, 28))
+
+
+def test_a_class_folder_that_can_t_be_looked_into_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 6)
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"can't look into .*dog: Permission denied"):
+        load(tmp_path)
 
 
 def test_a_folder_that_holds_nothing_to_train_on_says_so(tmp_path):
@@ -187,5 +214,5 @@ def test_a_mutated_picture_is_used_or_refused_in_one_line(tmp_path, capfd):
             except DataError as error:
                 refused += 1
                 assert "\n" not in str(error) and path.name in str(error), number
-    assert refused > 500
+    assert refused > number / 2
     gc.collect()

@@ -1,5 +1,6 @@
 """Odd names and places, and processes that meet: everything lands where the flags say, and nothing elsewhere."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from conftest import QUICK, load_state, run_main
 
 from main import main
 from vae.files import take_lock
+from vae.run import Run
 
 ROOT = Path(__file__).parent.parent
 SHORT = [*QUICK, "--num_epochs", "1", "--sample_every", "0", "--threads", "1"]
@@ -183,3 +185,56 @@ def test_of_two_that_resume_a_run_one_is_refused_and_commands_use_it_all_the_whi
     assert main(["--resume", run_dir, "--quiet", "--sample_every", "0", "--tsne_samples", "10"]) == 0
     rows = [json.loads(line)["epoch"] for line in Path(run_dir, "metrics.jsonl").read_text().splitlines()]
     assert rows == list(range(1, 201))
+
+
+def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(finished_run, tmp_path, monkeypatch, capsys):
+    """The first takes it up and ends while the second, which has read the checkpoint already, is still beginning."""
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    run_dir, restore = tmp_path / "outputs/whole", Run.restore
+
+    def late(self, *given):
+        monkeypatch.setattr(Run, "restore", restore)
+        assert main(["--resume", str(run_dir), "--num_epochs", "6", "--quiet"]) == 0
+        restore(self, *given)
+
+    monkeypatch.setattr(Run, "restore", late)
+    monkeypatch.setattr(Run, "_close", lambda *args: None)
+    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    assert "resume it once more" in capsys.readouterr().err
+    assert load_state(run_dir)["epoch"] == 6 == len((run_dir / "metrics.jsonl").read_text().splitlines())
+
+
+def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
+    def flock(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert take_lock(tmp_path / ".lock") is None
+
+
+def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(finished_run, tmp_path, capsys):
+    run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
+    (tmp_path / "thesis.tex").write_text("precious")
+    (run_dir / ".lock").unlink()
+    (run_dir / ".lock").symlink_to(tmp_path / "thesis.tex")
+    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    assert "can't write" in capsys.readouterr().err and (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+FOLDERS = ["私の　数字", "nb\xa0sp", "👨\u200d👩", "caf\udce9"]  # the last has a byte that is no UTF-8
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_run_in_a_folder_of_any_name_can_be_continued_and_used(finished_run, tmp_path, monkeypatch, name):
+    here = tmp_path / name
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, here / folder, symlinks=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(Run, "_close", lambda *args: None)
+    flags = ["--quiet", "--device", "cpu"]
+    for epochs in ("5", "6"):  # the second from a checkpoint that has been told where it lies
+        assert main(["--resume", "outputs/whole", "--num_epochs", epochs, "--data_dir", "data", *flags]) == 0
+    for command in (["evaluate", "--num_importance_samples", "0"], ["report"], ["export"]):
+        assert main([*command, "--run", "outputs/whole", *flags]) == 0
+    assert not list(here.rglob(".*.tmp"))

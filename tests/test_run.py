@@ -450,6 +450,16 @@ def test_overwrite_never_takes_what_is_not_a_run_s(tmp_path, capsys):
     assert (tmp_path / "runs" / "thesis" / "chapter1").read_text() == "precious"
 
 
+def test_overwrite_knows_a_run_by_what_its_config_says(tmp_path, capsys):
+    site = tmp_path / "outputs" / "site"
+    site.mkdir(parents=True)
+    for name in ("config.json", "index.html"):
+        (site / name).write_text("{}")
+    assert run_main(tmp_path, "--run_name", "site", "--overwrite") == 2
+    assert "is no run of ours" in capsys.readouterr().err
+    assert {path.name for path in site.iterdir()} == {"config.json", "index.html"}
+
+
 def test_the_largest_seed_reaches_the_end(tmp_path):
     assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", "s", "--seed", str(2**63 - 1)) == 0
     assert (tmp_path / "outputs/s/results.json").exists()

@@ -78,3 +78,21 @@ def test_a_mistake_is_told_once(tmp_path):
     done = run_two(tmp_path, *places(tmp_path), "--dataset", "digits", "--latent_dim", "0")
     assert done.returncode != 0
     assert done.stderr.count("error: --latent_dim 0") == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"RANK": "x"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": ""}, {"WORLD_SIZE": "2", "RANK": "0"}],
+    ids=str,
+)
+def test_an_environment_that_is_half_torchrun_s_gets_one_line(environment, monkeypatch, tmp_path, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main([*QUICK, *FLAGS, *places(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "with torchrun" in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_rank_that_was_left_behind_silences_no_mistake(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert main(["--num_epochs", "0"]) == 2 and "--num_epochs 0" in capsys.readouterr().err

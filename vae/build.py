@@ -43,7 +43,7 @@ def build_splits(
         binarize=config.binarize,
         say=say,
     )
-    return splits.standing_in(fallback) if fallback else splits
+    return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits
 
 
 def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classes: int) -> VAE:

@@ -83,7 +83,7 @@ class Config:
     num_samples_train: int = knob(1, "posterior samples of each image in a step", group="objective", low=1, high=10_000)
     beta: float = knob(1.0, "weight of the KL in the loss; the ELBO never carries it", group="objective", low=0)
     kl_warmup_epochs: float = knob(0.0, "epochs over which that weight grows from 0", group="objective", low=0)
-    free_bits: float = knob(0.0, "nats of KL per latent that cost nothing", group="objective", low=0)
+    free_bits: float = knob(0.0, "nats of KL per latent that cost nothing", group="objective", low=0, high=1e6)
 
     num_epochs: int = knob(60, "passes over the training set", group="training", low=1, high=1_000_000)
     batch_size: int = knob(64, "images per step", group="training", low=1, high=1_000_000)

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vae.errors import plain
+from vae.files import FileError
 
 
 def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
@@ -39,7 +40,11 @@ class Console:
         self._bar: tqdm[Any] | None = None
 
     def say(self, line: str = "") -> None:
-        """A line that stays."""
+        """A line that stays.
+
+        Raises:
+            FileError: a log in the screen's place has no room.
+        """
         if self.quiet:
             return
         try:
@@ -48,6 +53,8 @@ class Console:
         except BrokenPipeError:  # the reader has left (`| head`); the training goes on
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            raise FileError(f"can't write to standard output: {error.strerror or error}") from None
 
     def warn(self, *lines: str) -> None:
         """A framed warning that nobody can miss, `--quiet` or not."""

@@ -1,6 +1,7 @@
 """Mistakes that belong to the person at the keyboard, told in one line."""
 
 import os
+import re
 import sys
 
 LONGEST = 600  # letters of a message
@@ -34,5 +35,6 @@ def one_line(error: BaseException) -> str:
 
 def tell(line: str) -> None:
     """Print a line on stderr; of several processes that meet the same mistake, the leader says so."""
-    if os.environ.get("RANK", "0") == "0":
+    follows = os.environ.get("WORLD_SIZE", "1") != "1" and re.fullmatch("[1-9][0-9]*", os.environ.get("RANK", "0"))
+    if not follows:
         print(line, file=sys.stderr)

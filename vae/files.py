@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,13 +29,16 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise FileError(f"can't write {path}: {error.strerror or error}") from None
+    except BaseException as error:
+        with suppress(OSError):
+            scratch.unlink()
+        if isinstance(error, OSError):
+            raise FileError(f"can't write {path}: {error.strerror or error}") from None
+        raise
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically.
+    """Write `value` as indented JSON, atomically; `?` stands for bytes of a file's name that are no Unicode.
 
     Raises:
         FileError: it can't be written, or it has NaN or infinite figures, which JSON has no words for.
@@ -43,11 +47,13 @@ def write_json(path: Path, value: object) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError:
         raise FileError(f"{path} is not written: among its figures are some that are no finite numbers") from None
-    write_atomic(path, lambda stream: stream.write(text.encode()))
+    write_atomic(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
 def take_lock(path: Path) -> BinaryIO | None:
     """Hold a lock until the file that is returned is closed, or this process dies, however it dies.
+
+    The file is never emptied and never a link: in a stranger's run it may lead to any file of ours.
 
     Raises:
         FileError: another process holds it, or there is no place for it.
@@ -57,12 +63,15 @@ def take_lock(path: Path) -> BinaryIO | None:
     except ImportError:  # Windows: two processes are kept apart by nothing
         return None
     try:
-        stream = path.open("wb")
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb")
     except OSError as error:
         raise FileError(f"can't write {path}: {error.strerror or error}") from None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         stream.close()
         raise FileError(f"{path.parent} is being trained by another process") from None
+    except OSError:  # a file system without locks, as some networks' are: nothing keeps two processes apart there
+        stream.close()
+        return None
     return stream

@@ -12,6 +12,7 @@ from pathlib import Path
 from vae.config import Config
 from vae.errors import UsageError
 from vae.files import FileError, take_lock
+from vae.record import read_facts
 
 WRITTEN = {"checkpoints", "samples", "reconstructions", "latent_scatter"}  # folders in a run's that training fills
 LONGEST_STEM = 100  # letters of a name that is made up; a net may have hundreds of layers
@@ -129,10 +130,16 @@ def sweep(folders: Folders) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run's: it has a config.json, or nothing but what a run makes before that."""
+    """Whether a folder is a run's: its config.json is one of ours, or it has only what a run makes before that."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    return (folder / "config.json").is_file() or {path.name for path in folder.iterdir()} <= BEFORE_CONFIG
+    if {path.name for path in folder.iterdir()} <= BEFORE_CONFIG:
+        return True
+    try:
+        read_facts(folder / "config.json")
+    except FileError:
+        return False
+    return True
 
 
 def _is_log(folder: Path) -> bool:

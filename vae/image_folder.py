@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from vae.errors import plain
 from vae.sources import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # by content: PostScript would be run by Ghostscript
 GREY_MODES, COLOUR_MODES = {"1", "L", "LA", "I;16"}, {"P", "RGB", "RGBA"}
 MAX_PIXELS = 50_000_000  # of one image; more is taken for a decompression bomb
 TEST_FRACTION, MIN_TEST = 0.1, 4
@@ -71,7 +73,11 @@ def load_folder(root: Path, *, size: int, seed: int) -> tuple[Labelled, Labelled
 def list_images(root: Path) -> list[tuple[Path, str]]:
     """Each image with its class: the name of the first folder below `root`, empty for an image right in it."""
     found, seen = [], set()
-    for folder, inner_folders, files in os.walk(root, followlinks=True):
+
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"can't look into {error.filename}: {error.strerror}")
+
+    for folder, inner_folders, files in os.walk(root, followlinks=True, onerror=refuse):
         here = Path(folder)
         if here.resolve() in seen:  # a link that leads back
             inner_folders.clear()
@@ -92,7 +98,7 @@ def open_image(path: Path, *, also: Set[str] = frozenset()) -> Image.Image:
     if path.exists() and not path.is_file():
         raise DataError(f"{path} can't be read as an image: it is no file")  # reading a pipe would wait for ever
     with _told(path, "can't be read as an image"):
-        picture = Image.open(path)
+        picture = Image.open(path, formats=FORMATS)
         fault = _fault(picture, GREY_MODES | COLOUR_MODES | also)
     if fault:
         picture.close()

@@ -7,9 +7,12 @@ import math
 import re
 import reprlib
 import sys
+import unicodedata
 from typing import Any
 
 from vae.errors import UsageError
+
+PATHS = ("DIR", "FILE", "PATH", "RUN")  # metavars
 
 
 def knob(
@@ -53,7 +56,7 @@ def check_all(config: Any) -> None:
 
 def check_device(name: str) -> None:
     """Refuse what can't be a device anywhere; whether this machine has it is asked later."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?", name):
         raise UsageError(f"--device {brief(name)}: expected auto, cpu, mps, cuda or cuda:N")
 
 
@@ -78,8 +81,13 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
             raise UsageError(f"{flag} {brief(item)}: choose from {', '.join(choices)}")
         if kind in (int, float):
             _check_bounds(flag, item, field.metadata["bounds"])
-        elif kind is str and ("\0" in item or not item.isprintable()):
+        elif kind is str and not _is_text(item, path=field.metadata["metavar"] in PATHS):
             raise UsageError(f"{flag} {brief(item)}: unprintable characters")
+
+
+def _is_text(value: str, *, path: bool) -> bool:
+    """Whether it can be printed or, of a path, has no control characters: folders may have any other in their names."""
+    return not any(unicodedata.category(letter) == "Cc" for letter in value) if path else value.isprintable()
 
 
 def brief(value: object) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae import figures
-from vae.errors import UsageError
+from vae.errors import UsageError, plain
 from vae.evaluate import EVAL_SEED, score_images
 from vae.generate import classes_in_turn
 from vae.own_images import SHOWN, OwnImage, find, prepare
@@ -114,7 +114,7 @@ def own_images(
     if not own:
         raise DataError(f"none of the {len(files):,} images in {', '.join(map(str, paths))} can be used")
     x = torch.stack([one.pixels for one in own])
-    return reconstruct(trained, [one.path.name for one in own], x, None if y is None else y[used]), own
+    return reconstruct(trained, [plain(one.path.name) for one in own], x, None if y is None else y[used]), own
 
 
 def worse_than(trained: Trained, elbo: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from vae.console import Console
 from vae.data import Splits
 from vae.divergence import DivergedError
 from vae.evaluate import evaluate, posterior
-from vae.files import take_lock, write_json
+from vae.files import FileError, take_lock, write_json
 from vae.folders import Folders, seen_from
 from vae.footprint import check_fits
 from vae.objective import Objective
@@ -91,6 +91,7 @@ class Run:
         self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
         run_dir = self.folders.run_dir
         self.places = {name: seen_from(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")}
+        self._lock()
         self._begin([])
         self.folders.checkpoints.mkdir()
         checkpoint.save(self.folders.last, self._state())
@@ -118,17 +119,23 @@ class Run:
             raise CheckpointError(f"{where.last} doesn't fit: {str(error).splitlines()[0][:200]}") from None
         if not self.team.leads:
             return
+        self._lock()
+        if checkpoint.load(where.last)["epoch"] != self.epoch:  # it was read before the lock was held
+            raise FileError(f"{where.run_dir} was trained by another process just now: resume it once more")
         rows = read_metrics(where.metrics, self.epoch)
         folders.check_log(where)
         self._begin(rows)
         if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
             where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
 
-    def _begin(self, rows: list[dict[str, Any]]) -> None:
-        """Take the run's lock and go on from these epochs; what a process that was killed had half written goes."""
+    def _lock(self) -> None:
+        """Hold the run's lock until it is closed."""
         lock = take_lock(self.folders.lock)
         if lock:
             self._open.callback(lock.close)
+
+    def _begin(self, rows: list[dict[str, Any]]) -> None:
+        """Go on from these epochs; what a process that was killed had half written goes. The lock is held."""
         folders.sweep(self.folders)
         self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
         self._open.callback(self.tracker.close)

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vae.errors import UsageError
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
+WAYS = "unset it, or start several processes with torchrun"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,13 @@ def together(device: str) -> Iterator[Team]:
         device: as `--device` says it.
 
     Raises:
-        UsageError: more processes than GPUs, or one device named for all.
+        UsageError: more processes than GPUs, one device named for all, or an environment that is not torchrun's.
     """
-    rank, size, local, here = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT.items())
+    try:
+        rank, size, local, here = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT.items())
+    except ValueError:
+        told = " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ)
+        raise UsageError(f"the environment has {told}, which must be numbers: {WAYS}") from None
     if size == 1:
         yield ALONE
         return
@@ -77,9 +82,15 @@ def together(device: str) -> Iterator[Team]:
         raise UsageError(f"--device {device} is not for {size} processes: use auto, cuda or cpu")
     if gpus and here > gpus:
         raise UsageError(f"{here} processes and {gpus} GPUs: torchrun --nproc_per_node={gpus}, or --device cpu")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UsageError(f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: {WAYS}")
     if gpus:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if gpus else "gloo")
+    try:
+        dist.init_process_group("nccl" if gpus else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"the {size} processes can't meet: {next(iter(str(error).splitlines()), '')}") from None
     try:
         yield Team(rank, size, f"cuda:{local}" if gpus else "cpu")
     finally:
