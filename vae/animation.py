@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from PIL import Image
+
 from vae.bitmaps import write_gif
 from vae.figures import COLORS
 from vae.image_folder import read_upright
@@ -32,9 +34,13 @@ def animate_run(run_dir: Path, paths: Mapping[str, Path], *, milliseconds: int =
         frames = frames_of(run_dir, kind)
         if len(frames) > 1:
             durations = [milliseconds] * (len(frames) - 1) + [HOLD * milliseconds]
-            pictures = [read_upright(frame).convert("RGB") for frame in frames]
-            for picture in pictures:
-                picture.thumbnail((SIDE, SIDE))
+            pictures = [_shrunk(frame) for frame in frames]
             write_gif(path, pictures, milliseconds=durations, kept=COLORS)
             written.append(path)
     return written
+
+
+def _shrunk(frame: Path) -> Image.Image:
+    picture = read_upright(frame).convert("RGB")
+    picture.thumbnail((SIDE, SIDE))
+    return picture

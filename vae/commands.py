@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ WORDS = {"train": "training", "val": "validation", "test": "test"}
 @memory.refusals_told()
 def execute(chosen: options.Options) -> int:
     """Carry out a command. Returns the exit code."""
-    DOING[chosen.name](Session(chosen), chosen)
+    with closing(Session(chosen)) as session:
+        DOING[chosen.name](session, chosen)
     return 0
 
 

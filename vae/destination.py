@@ -36,7 +36,7 @@ def choose(names: tuple[str, ...], *, default: Path, output: str = "", overwrite
             raise UsageError(f"{path} is a folder: choose another --output")
         if output and not overwrite and os.path.lexists(path):
             raise UsageError(f"{path} is there already: choose another --output, or replace it with --overwrite")
-    _make(paths[0].parent)
+    make(paths[0].parent)
     return paths
 
 
@@ -52,7 +52,7 @@ def choose_folder(name: str, *, default: Path, output: str = "", overwrite: bool
         raise UsageError(f"{folder} is a file: this command fills a folder")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UsageError(f"{folder} holds files already: choose another --output, or replace them with --overwrite")
-    _make(folder)
+    make(folder)
     return folder
 
 
@@ -74,7 +74,12 @@ def _named_after(file: Path, names: tuple[str, ...]) -> list[Path]:
     return [file if suffix == file.suffix.lower() else file.with_suffix(suffix) for suffix in suffixes]
 
 
-def _make(folder: Path) -> None:
+def make(folder: Path) -> None:
+    """Make a folder for results, where there is none.
+
+    Raises:
+        FileError: it can't be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

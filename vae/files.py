@@ -50,10 +50,14 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
-def take_lock(path: Path) -> BinaryIO | None:
+def take_lock(path: Path, *, wait: Callable[[], None] | None = None) -> BinaryIO | None:
     """Hold a lock until the file that is returned is closed, or this process dies, however it dies.
 
     The file is never emptied and never a link: in a stranger's run it may lead to any file of ours.
+
+    Args:
+        path: the lock's file.
+        wait: told before the wait for another process to let go of it; `None` is not to wait.
 
     Raises:
         FileError: another process holds it, or there is no place for it.
@@ -69,6 +73,10 @@ def take_lock(path: Path) -> BinaryIO | None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
+        if wait:
+            wait()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            return stream
         stream.close()
         raise FileError(f"{path.parent} is being trained by another process") from None
     except OSError:  # a file system without locks, as some networks' are: nothing keeps two processes apart there

@@ -145,7 +145,7 @@ def draw_traversal(session: Session, chosen: options.Traverse) -> None:
     units = activity.argsort(descending=True)[: chosen.top].tolist()
     y, base, held = generate.classes_in_turn(trained.model, chosen.digit, 1), None, "the prior's median"
     if chosen.image:
-        ends = morph.between_images(trained, chosen.image[0], chosen.image[0], digit=chosen.digit)
+        ends = morph.between_images(trained, chosen.image[0], chosen.image[0], digit=chosen.digit, flag="--image")
         y, base, held = ends.y, ends.z[0], ends.names[0]
     elif y is not None:
         held += f", as {_class_names(trained, y)}"

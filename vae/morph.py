@@ -60,7 +60,9 @@ def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") ->
     return points.to(z1)
 
 
-def between_images(trained: Trained, first: int, second: int, *, digit: Sequence[int] = ()) -> Ends:
+def between_images(
+    trained: Trained, first: int, second: int, *, digit: Sequence[int] = (), flag: str = "--images"
+) -> Ends:
     """From one image of the test set to another, by their place in it.
 
     Raises:
@@ -69,7 +71,7 @@ def between_images(trained: Trained, first: int, second: int, *, digit: Sequence
     test = trained.split("test")
     for index in (first, second):
         if not 0 <= index < len(test):
-            raise UsageError(f"--images {index}: the test set has the images 0 to {len(test) - 1:,}")
+            raise UsageError(f"{flag} {index}: the test set has the images 0 to {len(test) - 1:,}")
     chosen = test.take(torch.tensor([first, second]))
     mu, _ = posterior(trained.model, chosen)
     words = [f" ({trained.class_names[label]})" if trained.class_names else "" for label in chosen.labels.tolist()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from vae import destination
 from vae.console import Console
+from vae.files import take_lock
 from vae.options import Options
 from vae.summary import shown
 from vae.trained import open_run
@@ -23,10 +25,14 @@ class Session:
     def __init__(self, chosen: Options) -> None:
         if chosen.threads:
             torch.set_num_threads(chosen.threads)
-        self._chosen = chosen
+        self._chosen, self._open = chosen, ExitStack()
         self.console = Console(quiet=chosen.quiet)
         path = chosen.checkpoint or chosen.run or Path("outputs") / "latest"
         self.trained = open_run(path, device=chosen.device, data_dir=chosen.data_dir, say=self.console.say)
+
+    def close(self) -> None:
+        """Let go of the place where the results went."""
+        self._open.close()
 
     @property
     def default(self) -> Path:
@@ -37,12 +43,24 @@ class Session:
     def paths(self, *names: str) -> list[Path]:
         """Where files of these names go, made free of earlier results."""
         output, overwrite = self._chosen.output, self._chosen.overwrite
+        if not output:
+            self._wait_for_turn()
         return destination.choose(names, default=self.default, output=output, overwrite=overwrite)
 
     def folder(self, default: Path) -> Path:
         """A folder for many files, `default` or what was asked for."""
         output, overwrite = self._chosen.output, self._chosen.overwrite
+        if not output:
+            self._wait_for_turn()
         return destination.choose_folder(default.name, default=default.parent, output=output, overwrite=overwrite)
+
+    def _wait_for_turn(self) -> None:
+        """Let a command that has chosen its names here write them first; whoever has the lock keeps it to its end."""
+        destination.make(self.default)
+        told = f"waiting for another `{self._chosen.name}` that writes into {shown(self.default)}"
+        lock = take_lock(self.default / ".lock", wait=lambda: self.console.say(told))
+        if lock:
+            self._open.callback(lock.close)
 
     def wrote(self, *paths: Path) -> None:
         """Say where the results lie."""
