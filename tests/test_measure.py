@@ -129,3 +129,11 @@ def test_a_run_ends_with_the_final_evaluation_and_a_finished_one_gets_it_by_resu
     events = EventAccumulator(str(tmp_path / "runs" / "r"))
     events.Reload()
     assert events.Scalars("final/nll")[-1].value == pytest.approx(again["test"]["nll"]["mean"], rel=1e-6)
+
+
+def test_a_figure_that_is_no_number_is_named(tmp_path, monkeypatch):
+    broken = {"frechet": math.inf, "kernel": 0.1}
+    monkeypatch.setattr("vae.measure.sample_quality", lambda *given, **more: broken)
+    splits = few(load_splits("digits", tmp_path))
+    with pytest.raises(MeasureError, match="the model's samples frechet is no finite number"):
+        measured(VAE(2, hidden_dims=(8,)), splits, tmp_path)

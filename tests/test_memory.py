@@ -34,7 +34,7 @@ def fits(shape=(1, 28, 28), images=60_000, **knobs):
 
 @pytest.mark.parametrize("preset", presets.PRESETS)
 def test_every_preset_fits_into_a_small_machine(free, preset):
-    free(GB // 10)
+    free(GB // 5)
     footprint.check_fits(presets.configure({"preset": preset}), (1, 28, 28), num_classes=10, images=60_000, device=CPU)
 
 

@@ -183,10 +183,9 @@ def test_a_name_that_two_want_goes_to_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_of_two_that_resume_a_run_one_is_refused_and_commands_use_it_all_the_while(finished_run, tmp_path):
-    for folder in ("outputs", "runs"):
-        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
-    run_dir = str(tmp_path / "outputs/whole")
+def test_of_two_that_resume_a_run_one_is_refused_and_commands_use_it_all_the_while(tmp_path):
+    assert run_main(tmp_path, *SHORT, "--run_name", "x", "--quiet") == 0
+    run_dir = str(tmp_path / "outputs/x")
     flags = ["--resume", run_dir, "--num_epochs", "200", "--sample_every", "1", "--device", "cpu", "--threads", "1"]
     first = start(tmp_path, *flags)
     while not first.stdout.readline().startswith("epoch "):
@@ -208,22 +207,21 @@ def test_of_two_that_resume_a_run_one_is_refused_and_commands_use_it_all_the_whi
     assert rows == list(range(1, 201))
 
 
-def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(finished_run, tmp_path, monkeypatch, capsys):
+def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(tmp_path, monkeypatch, capsys):
     """The first takes it up and ends while the second, which has read the checkpoint already, is still beginning."""
-    for folder in ("outputs", "runs"):
-        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
-    run_dir, restore = tmp_path / "outputs/whole", Run.restore
+    assert run_main(tmp_path, *SHORT, "--run_name", "x", "--quiet") == 0
+    run_dir, restore = tmp_path / "outputs/x", Run.restore
 
     def late(self, *given):
         monkeypatch.setattr(Run, "restore", restore)
-        assert main(["--resume", str(run_dir), "--num_epochs", "6", "--quiet"]) == 0
+        assert main(["--resume", str(run_dir), "--num_epochs", "3", "--quiet"]) == 0
         restore(self, *given)
 
     monkeypatch.setattr(Run, "restore", late)
     monkeypatch.setattr(Run, "_close", lambda *args: None)
-    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    assert main(["--resume", str(run_dir), "--num_epochs", "2", "--quiet"]) == 1
     assert "resume it once more" in capsys.readouterr().err
-    assert load_state(run_dir)["epoch"] == 6 == len((run_dir / "metrics.jsonl").read_text().splitlines())
+    assert load_state(run_dir)["epoch"] == 3 == len((run_dir / "metrics.jsonl").read_text().splitlines())
 
 
 def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
@@ -247,15 +245,14 @@ FOLDERS = ["私の　数字", "nb\xa0sp", "👨\u200d👩", "caf\udce9"]  # the 
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_run_in_a_folder_of_any_name_can_be_continued_and_used(finished_run, tmp_path, monkeypatch, name):
-    here = tmp_path / name
-    for folder in ("outputs", "runs"):
-        shutil.copytree(finished_run / folder, here / folder, symlinks=True)
-    monkeypatch.chdir(here)
+def test_a_run_in_a_folder_of_any_name_can_be_continued_and_used(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
     monkeypatch.setattr(Run, "_close", lambda *args: None)
     flags = ["--quiet", "--device", "cpu"]
-    for epochs in ("5", "6"):  # the second from a checkpoint that has been told where it lies
-        assert main(["--resume", "outputs/whole", "--num_epochs", epochs, "--data_dir", "data", *flags]) == 0
+    assert main([*SHORT, "--run_name", "x", *flags]) == 0
+    for epochs in ("2", "3"):  # the second from a checkpoint that has been told where it lies
+        assert main(["--resume", "outputs/x", "--num_epochs", epochs, "--data_dir", "data", *flags]) == 0
     for command in (["evaluate", "--num_importance_samples", "0"], ["report"], ["export"]):
-        assert main([*command, "--run", "outputs/whole", *flags]) == 0
-    assert not list(here.rglob(".*.tmp"))
+        assert main([*command, "--run", "outputs/x", *flags]) == 0
+    assert not list(Path().rglob(".*.tmp"))

@@ -58,7 +58,7 @@ def measure(
         on_samples: told how many more samples are decoded, `num_decoded` in all.
 
     Raises:
-        MeasureError: a likelihood that is no finite number.
+        MeasureError: a figure that is no finite number.
     """
     model.eval()
     splits = _all_binary(splits) if binarize == "dynamic" else splits
@@ -76,6 +76,8 @@ def measure(
         found[name] = likelihood_figures(model, bounds, num_importance_samples)
     found["latents"] = latent_figures(model, splits, seed=seed)
     found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir, say=say)
+    if names := _not_finite(found):
+        raise MeasureError(f"the model's {names[0]} is no finite number: its weights have diverged")
     return found | {"caveats": _caveats(model, binarize), "warnings": doubts(found)}
 
 
@@ -141,6 +143,15 @@ def latent_figures(model: VAE, splits: Splits, *, seed: int) -> dict[str, Any]:
     for name, accuracy in (("knn_accuracy", knn_accuracy(*points)), ("probe_accuracy", probe_accuracy(*points))):
         found[name] = {"mean": accuracy, "se": math.sqrt(accuracy * (1 - accuracy) / len(test))}
     return found
+
+
+def _not_finite(value: Any, name: str = "") -> list[str]:
+    """Names of the figures that are infinite or NaN, such as `test elbo se`."""
+    if isinstance(value, dict):
+        return [bad for key, inner in value.items() for bad in _not_finite(inner, f"{name} {key}".strip())]
+    if isinstance(value, list):
+        return [bad for inner in value for bad in _not_finite(inner, name)]
+    return [name] if isinstance(value, float) and not math.isfinite(value) else []
 
 
 def _sample_figures(

@@ -62,6 +62,15 @@ def _is_sound(row: dict[str, Any], first: dict[str, Any]) -> bool:
     return sound and all(type(part) in (int, float) and abs(part) < LARGEST for part in numbers)
 
 
+def _in_unicode(path: Path) -> str:
+    """A path for TensorBoard, which opens none that is not Unicode: from here, if what leads here is at fault."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.path.relpath(path)
+    return str(path)
+
+
 class Tracker:
     """Writes each epoch once to both records. Everything is on disk when a method returns.
 
@@ -77,7 +86,7 @@ class Tracker:
         threading.excepthook = _thread_hook
         with _told(log_path):
             # Events from purge_step on are void: TensorBoard shows no epoch twice.
-            self._writer = SummaryWriter(str(log_path), purge_step=len(rows) + 1, flush_secs=10)
+            self._writer = SummaryWriter(_in_unicode(log_path), purge_step=len(rows) + 1, flush_secs=10)
 
     def log_epoch(self, row: dict[str, Any]) -> None:
         """Record an epoch's figures; every key but `epoch` is a tag, of a scalar or, for a list, of a histogram."""
