@@ -29,12 +29,11 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
+    except OSError as error:
+        raise FileError(f"can't write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):  # it is gone where all went well
             scratch.unlink()
-        if isinstance(error, OSError):
-            raise FileError(f"can't write {path}: {error.strerror or error}") from None
-        raise
 
 
 def write_json(path: Path, value: object) -> None:

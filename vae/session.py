@@ -42,25 +42,26 @@ class Session:
 
     def paths(self, *names: str) -> list[Path]:
         """Where files of these names go, made free of earlier results."""
-        output, overwrite = self._chosen.output, self._chosen.overwrite
-        if not output:
-            self._wait_for_turn()
+        output, overwrite = self._turn()
         return destination.choose(names, default=self.default, output=output, overwrite=overwrite)
 
     def folder(self, default: Path) -> Path:
         """A folder for many files, `default` or what was asked for."""
-        output, overwrite = self._chosen.output, self._chosen.overwrite
-        if not output:
-            self._wait_for_turn()
+        output, overwrite = self._turn()
         return destination.choose_folder(default.name, default=default.parent, output=output, overwrite=overwrite)
 
-    def _wait_for_turn(self) -> None:
-        """Let a command that has chosen its names here write them first; whoever has the lock keeps it to its end."""
-        destination.make(self.default)
-        told = f"waiting for another `{self._chosen.name}` that writes into {shown(self.default)}"
-        lock = take_lock(self.default / ".lock", wait=lambda: self.console.say(told))
-        if lock:
-            self._open.callback(lock.close)
+    def _turn(self) -> tuple[str, bool]:
+        """`--output` and `--overwrite`, once every command that has chosen names in the same place has written them.
+
+        Whoever has the lock of the command's own folder keeps it to its end; `--output` needs none.
+        """
+        if not self._chosen.output:
+            destination.make(self.default)
+            told = f"waiting for another `{self._chosen.name}` that writes into {shown(self.default)}"
+            lock = take_lock(self.default / ".lock", wait=lambda: self.console.say(told))
+            if lock:
+                self._open.callback(lock.close)
+        return self._chosen.output, self._chosen.overwrite
 
     def wrote(self, *paths: Path) -> None:
         """Say where the results lie."""

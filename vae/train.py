@@ -61,13 +61,13 @@ def train_epoch(
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     steps = math.ceil(len(split) / config.batch_size)
     watch = Watch(model, optimizer, scaler, epoch=epoch, steps=steps, total=team.total)
-    distorted = epoch <= config.augment_until * config.num_epochs
+    augment = config.augment if epoch <= config.augment_until * config.num_epochs else 0.0
     lr = beta = math.nan
     seen = 0
     model.train()
     for step, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator)):
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
-        x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim, distorted=distorted)
+        x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim, augment=augment)
         parts = objective(team.share(x), team.share(y), team.share(eps, dim=-2), beta)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -103,11 +103,11 @@ def _weights(config: Config, epochs_done: float) -> tuple[float, float]:
 
 
 def _drawn(
-    x: Tensor, config: Config, generator: torch.Generator, *, latent_dim: int, distorted: bool
+    x: Tensor, config: Config, generator: torch.Generator, *, latent_dim: int, augment: float
 ) -> tuple[Tensor, Tensor]:
     """A batch as the model is to see it, and its noise eps, (B, D) or (S, B, D)."""
-    if config.augment and distorted:
-        x = distort(x, config.augment, generator=generator)
+    if augment:
+        x = distort(x, augment, generator=generator)
     if config.binarize == "dynamic":
         x = torch.bernoulli(x, generator=generator)
     samples = [config.num_samples_train] if config.num_samples_train > 1 else []
