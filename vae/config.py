@@ -143,6 +143,12 @@ class Config:
         group="machine",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
+    compile: str = knob(
+        "auto",
+        "make one graph of the training step; auto does so after the first epoch of a long run, where a compiler is",
+        group="machine",
+        choices=("auto", "on", "off"),
+    )
     threads: int = knob(0, "CPU threads, 0 for as many as PyTorch likes", group="machine", low=0, high=1024)
 
     def __post_init__(self) -> None:

@@ -25,6 +25,9 @@ class DivergedError(UserError):
 class Watch:
     """Keeps the terms of an epoch's steps and looks at them now and then.
 
+    Attributes:
+        halted: scalar, 1 from the first step on whose terms were not finite.
+
     Args:
         model: under training.
         optimizer: of its parameters; only a fused one can be told to stand still.
@@ -49,16 +52,15 @@ class Watch:
         self._optimizer, self._scaler, self._epoch, self._done = optimizer, scaler, epoch, 0
         device = next(model.parameters()).device
         self.terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, summed over its images
-        self._halted = torch.zeros((), device=device)
+        self.halted = torch.zeros((), device=device)
         self._can_halt = bool(optimizer.defaults.get("fused"))
         if self._can_halt:
-            optimizer.found_inf = self._halted  # type: ignore[attr-defined]  # it makes no step where this is 1
+            optimizer.found_inf = self.halted  # type: ignore[attr-defined]  # it makes no step where this is 1
 
-    def record(self, *terms: Tensor) -> None:
-        """Keep a step's loss, recon and kl, (B,) each, before its gradient moves the weights."""
-        row = torch.stack([term.detach().sum() for term in terms])
+    def record(self, row: Tensor) -> None:
+        """Keep a step's loss, recon and kl, (3,), summed over its images, before its gradient moves the weights."""
         self.terms[self._done] = row
-        self._halted.add_((row.sum() * 0).nan_to_num_(1.0)).clamp_(max=1)  # 0 times a number is 0, else NaN
+        self.halted.add_((row.sum() * 0).nan_to_num_(1.0)).clamp_(max=1)  # 0 times a number is 0, else NaN
         self._done += 1
         if self._done % CHECK_EVERY == 0:
             self.check()

@@ -17,7 +17,16 @@ from vae.run import Run
 from vae.team import together
 
 # What may differ between a run and its continuation; everything else defines the run.
-RESUMABLE = {"num_epochs", "device", "threads", "data_dir", "checkpoint_every", "sample_every", "tsne_samples"}
+RESUMABLE = {
+    "num_epochs",
+    "device",
+    "compile",
+    "threads",
+    "data_dir",
+    "checkpoint_every",
+    "sample_every",
+    "tsne_samples",
+}
 RESUMABLE |= {"gif", "quiet", "final_eval", "num_importance_samples"}
 
 

@@ -17,6 +17,7 @@ from vae.animation import KINDS, animate_run
 from vae.averaging import WeightAverage
 from vae.build import build_model, build_optimizer, build_splits, load_model, restore_optimizer, start_from_images
 from vae.checkpoint import CheckpointError
+from vae.compiled import CompiledStep, CompileError, wanted
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits
@@ -31,7 +32,7 @@ from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
 from vae.team import ALONE, Team
 from vae.tracking import Tracker, read_metrics
-from vae.train import train_epoch
+from vae.train import compile_step, train_epoch
 
 
 class Run:
@@ -70,6 +71,8 @@ class Run:
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.optimizer = build_optimizer(config, self.model)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.compiled: CompiledStep | None = None
+        self.to_compile = wanted(self.config, self.device, team, images=len(self.splits.train))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
@@ -226,6 +229,8 @@ class Run:
 
         self.console.start_bar(num_epochs * images, self.epoch * images)
         while self.epoch < num_epochs:
+            if self.epoch and self.to_compile:
+                self._compile()
             self.console.epoch_begins(self.epoch + 1, num_epochs)
             started = time.perf_counter()
             metrics = train_epoch(
@@ -238,6 +243,7 @@ class Run:
                 scaler=self.scaler,
                 average=self.average,
                 objective=self.objective,
+                compiled=self.compiled,
                 team=self.team,
                 on_batch=on_batch,
             )
@@ -247,6 +253,19 @@ class Run:
                 self._record(row, pictures)
             self.console.epoch_ends(row, num_epochs)
             self._stop_together(stopper)
+
+    def _compile(self) -> None:
+        """Compile the step. After the first epoch: by then a person has seen it work, and so has torch."""
+        self.to_compile = False
+        started = time.perf_counter()
+        try:
+            self.compiled = compile_step(self.model, self.splits.train, self.optimizer, self.config)
+        except CompileError as error:
+            if self.config.compile == "on":
+                raise CompileError(f"{error}; install a C++ compiler, or leave --compile off") from None
+            self.console.say(f"note: {error}; the run goes on without")
+        else:
+            self.console.say(f"the training step is compiled: {time.perf_counter() - started:.1f} s, once")
 
     def _stop_together(self, stopper: Stopper) -> None:
         """Raise `Stopped` in all processes if a signal has come to any."""

@@ -49,6 +49,7 @@ class Team:
             return tensor
         tensor = tensor.clone()
         dist.all_reduce(tensor)
+        dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
         return tensor
 
     def wrap(self, module: nn.Module) -> nn.Module:

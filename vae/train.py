@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae.augment import distort
 from vae.averaging import WeightAverage
+from vae.compiled import CompiledStep
 from vae.config import Config
 from vae.data import Split, shuffled_batches
 from vae.divergence import Watch
@@ -31,6 +32,7 @@ def train_epoch(
     scaler: torch.amp.GradScaler | None = None,
     average: WeightAverage | None = None,
     objective: nn.Module | None = None,
+    compiled: CompiledStep | None = None,
     team: Team = ALONE,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
@@ -46,6 +48,7 @@ def train_epoch(
         scaler: of the loss, for float16.
         average: of the weights; follows every step.
         objective: the model's `Objective`, wrapped for several processes; `None` makes one.
+        compiled: takes the place of the operations in steps of whole batches.
         team: these processes. Each makes every batch, noise included, and trains on its share of it.
         on_batch: called with each batch's image count; what it raises stops the epoch.
 
@@ -68,14 +71,18 @@ def train_epoch(
     for step, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator)):
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
         x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim, augment=augment)
-        parts = objective(team.share(x), team.share(y), team.share(eps, dim=-2), beta)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = parts[0].sum() * (team.size / len(x))  # gradients are averaged over the processes
-        watch.record(*parts)
-        _step(model, optimizer, scaler, loss, config.grad_clip)
+        number = (epoch - 1) * steps + step + 1
+        if compiled and len(x) == config.batch_size:
+            watch.record(compiled(x, y, eps, lr=lr, beta=beta, number=number, halted=watch.halted))
+        else:
+            parts = objective(team.share(x), team.share(y), team.share(eps, dim=-2), beta)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            loss = parts[0].sum() * (team.size / len(x))  # gradients are averaged over the processes
+            watch.record(torch.stack([part.detach().sum() for part in parts]))
+            _step(model, optimizer, scaler, loss, config.grad_clip)
         if average:
-            average.update((epoch - 1) * steps + step + 1)
+            average.update(number)
         seen += len(x)
         on_batch(len(x))
     watch.check()
@@ -88,6 +95,20 @@ def train_epoch(
         "lr": lr,
         "beta": beta,
     }
+
+
+def compile_step(model: VAE, split: Split, optimizer: torch.optim.Optimizer, config: Config) -> CompiledStep:
+    """The step that `train_epoch` takes, compiled for whole batches; all weights must have been updated before.
+
+    Raises:
+        CompileError: it can't be done here.
+    """
+    generator = torch.Generator(split.images.device)
+    x, y = next(shuffled_batches(split, config.batch_size, generator))
+    x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim, augment=0.0)
+    compiled = CompiledStep(Objective(model, config), optimizer, config.grad_clip)
+    compiled.compile(x, y, eps)
+    return compiled
 
 
 def _weights(config: Config, epochs_done: float) -> tuple[float, float]:
