@@ -1,9 +1,10 @@
 """How fast training is, against the usual script and against the machine: `make bench`.
 
-Four ways of an epoch take turns, each in a process of its own, several times over, so that a machine that is busy for a
-while slows all of them: the plain loop (`plain_loop.py`), the same with `DataLoader` workers, this package's epoch, and
-the floor, which is the epoch's matrix products alone at the same shapes and precision. Medians are compared; the first
-epoch of each is left out. Both loops train for real, and their losses after the same epochs stand beside the speed.
+Five ways of an epoch take turns, each in a process of its own, several times over, so that a machine that is busy for a
+while slows all of them: the plain loop (`plain_loop.py`), the same with `DataLoader` workers, this package's epoch
+without and with `--compile`, and the floor, which is the epoch's matrix products alone at the same shapes and
+precision. Medians are compared; the first epoch of each, and the compiling after it, are left out. All loops train for
+real, and their losses after the same epochs stand beside the speed.
 
     python benchmarks/throughput.py                             # four presets, five epochs, three seeds
     python benchmarks/throughput.py --presets mlp-2d --seeds 0  # one of them, quickly
@@ -33,8 +34,8 @@ from vae.presets import configure  # noqa: E402
 STORE = ROOT / "benchmarks" / "throughput.json"
 START, END = "<!-- throughput: written by `make bench` -->", "<!-- end of throughput -->"
 PRESETS = ("mlp-2d", "mlp-32d", "mlp-20d", "conv-2d")
-IMAGES = {"conv-2d": 4800}  # a tenth of its images: a plain epoch of all takes minutes
-WAYS = ("plain", "workers", "ours", "floor")
+IMAGES = {"conv-2d": 2560}  # of its 48,000: a plain epoch of all takes minutes
+WAYS = ("plain", "workers", "uncompiled", "ours", "floor")
 WORKERS = 2
 
 Epoch = Callable[[int], float | None]  # runs an epoch, counted from 1, and returns its mean training loss
@@ -66,14 +67,15 @@ def plain(preset: str, seed: int, images: int, device: str, *, num_workers: int 
     return epoch
 
 
-def ours(preset: str, seed: int, images: int, device: str) -> Epoch:
-    """This package's epoch."""
+def ours(preset: str, seed: int, images: int, device: str, *, compiles: bool = True) -> Epoch:
+    """This package's epoch, compiled after the first, as in a run that is long enough."""
     import torch
 
     from vae.build import build_model, build_optimizer
+    from vae.compiled import CompiledStep
     from vae.data import load_splits
     from vae.machine import resolve_precision
-    from vae.train import train_epoch
+    from vae.train import compile_step, train_epoch
 
     config = configure({"preset": preset, "seed": seed})
     config = dataclasses.replace(config, precision=resolve_precision("auto", torch.device(device)))
@@ -82,7 +84,16 @@ def ours(preset: str, seed: int, images: int, device: str) -> Epoch:
     model = build_model(config, image_shape=(1, 28, 28), num_classes=10).to(device)
     optimizer = build_optimizer(config, model)
     generator = torch.Generator(device).manual_seed(seed)
-    return lambda number: train_epoch(model, split, optimizer, config, epoch=number, generator=generator)["loss"]
+    compiled: CompiledStep | None = None
+
+    def epoch(number: int) -> float:
+        nonlocal compiled
+        found = train_epoch(model, split, optimizer, config, epoch=number, generator=generator, compiled=compiled)
+        if compiles and not compiled:
+            compiled = compile_step(model, split, optimizer, config)
+        return found["loss"]
+
+    return epoch
 
 
 def floor(preset: str, seed: int, images: int, device: str) -> Epoch:
@@ -148,6 +159,7 @@ def serve(way: str, preset: str, seed: int, images: int, device: str) -> None:
     makers: dict[str, Callable[[], Epoch]] = {
         "plain": lambda: plain(preset, seed, images, device),
         "workers": lambda: plain(preset, seed, images, device, num_workers=WORKERS),
+        "uncompiled": lambda: ours(preset, seed, images, device, compiles=False),
         "ours": lambda: ours(preset, seed, images, device),
         "floor": lambda: floor(preset, seed, images, device),
     }
@@ -163,7 +175,7 @@ def serve(way: str, preset: str, seed: int, images: int, device: str) -> None:
 
 
 def compare(preset: str, seed: int, *, num_epochs: int, device: str, images: int) -> Entry:
-    """Let the four ways take turns for `num_epochs` epochs of `images` images."""
+    """Let the ways take turns for `num_epochs` epochs of `images` images."""
     flags = [preset, "--seeds", str(seed), "--device", device, "--images", str(images)]
     servers = {
         way: subprocess.Popen(

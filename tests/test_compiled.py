@@ -120,7 +120,7 @@ def test_a_compiled_run_resumes_with_the_same_bits(tmp_path, capsys):
 
 @pytest.fixture
 def no_compiler(tmp_path, monkeypatch):
-    """As on a machine that has none, and nothing compiled before."""
+    """As on a machine that has none; the graph must be another than all that this process has compiled."""
     import torch._inductor.config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
@@ -130,7 +130,7 @@ def no_compiler(tmp_path, monkeypatch):
 
 
 def test_without_a_compiler_a_run_goes_on(tmp_path, no_compiler, capsys):
-    flags = ["--run_name", "x", "--num_epochs", "2", "--sample_every", "0"]
+    flags = ["--run_name", "x", "--num_epochs", "2", "--sample_every", "0", "--hidden_dims", "21"]
     assert run_main(tmp_path / "auto", *flags) == 0
     assert "note: the training step can't be compiled" in capsys.readouterr().out
     assert run_main(tmp_path / "off", *flags, "--compile", "off") == 0
@@ -139,7 +139,7 @@ def test_without_a_compiler_a_run_goes_on(tmp_path, no_compiler, capsys):
 
 
 def test_without_a_compiler_a_run_that_asks_for_it_stops(tmp_path, no_compiler, capsys):
-    assert run_main(tmp_path, "--num_epochs", "2", "--compile", "on") != 0
+    assert run_main(tmp_path, "--num_epochs", "2", "--compile", "on", "--hidden_dims", "23") == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "no-such-compiler" in err and "--compile off" in err
 

@@ -34,7 +34,7 @@ ORDER = (
         "compiled",
         "train",
     ),
-    *("evaluate", "onednn", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
+    *("onednn", "evaluate", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
     *("pictures", "animation", "tracking"),
     *("summary", "trained", "scorecard", "explorer", "report", "run", "launch", "generate", "morph"),
     *("ink", "own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),

@@ -116,7 +116,8 @@ class CompiledStep:
         gradients = torch.autograd.grad(parts[0].sum() / len(x), self._weights)
         row = torch.stack([part.detach().sum() for part in parts])
         with torch.no_grad():
-            go = (halted == 0) & row.sum().isfinite()
+            # A reduction, whose result is stored: sums of a few scalars would be taken anew for every weight.
+            go = (halted == 0) & torch.stack([part.detach() for part in parts]).isfinite().all()
             if self._grad_clip:
                 norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
                 gradients = tuple(gradient * (self._grad_clip / (norm + 1e-6)).clamp(max=1) for gradient in gradients)

@@ -13,6 +13,7 @@ from torch import Tensor
 from vae.data import Split
 from vae.losses import RECON_LOSSES, elbo, gaussian_kl_per_dim
 from vae.model import VAE
+from vae.onednn import quickened
 from vae.pixels import to_pixels
 from vae.team import ALONE, Team
 
@@ -42,7 +43,7 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, team: Team = AL
         seed: of the noise, which is drawn once for the whole split.
         team: the processes that share the images; each gets the whole split's figures.
     """
-    model.eval()
+    model = quickened(model.eval())
     device = split.images.device
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device scores with the same noise
     noise = torch.randn(len(split), model.latent_dim, generator=generator).to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import shlex
 import time
@@ -228,6 +229,8 @@ class Run:
                 stopper.check()
 
         self.console.start_bar(num_epochs * images, self.epoch * images)
+        gc.freeze()  # what is here stays: looking for garbage among the rest takes milliseconds
+        self._open.callback(gc.unfreeze)
         while self.epoch < num_epochs:
             if self.epoch and self.to_compile:
                 self._compile()
@@ -265,6 +268,7 @@ class Run:
                 raise CompileError(f"{error}; install a C++ compiler, or leave --compile off") from None
             self.console.say(f"note: {error}; the run goes on without")
         else:
+            gc.freeze()
             self.console.say(f"the training step is compiled: {time.perf_counter() - started:.1f} s, once")
 
     def _stop_together(self, stopper: Stopper) -> None:
@@ -300,6 +304,7 @@ class Run:
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
             for tag, sheet in pictures.draw_epoch(self.shown, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
+            gc.collect()  # figures go round in circles, megabytes each
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
         state = self._state()
