@@ -65,7 +65,7 @@ class CompiledStep:
             [s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq")
         )
         self._device = self._weights[0].device
-        for tensor in (*self._means, *self._squares):
+        for tensor in (*self._counts, *self._means, *self._squares):
             torch._dynamo.mark_static_address(tensor)  # what a CUDA graph may change in place
         options = {"triton.cudagraphs": True} if self._device.type == "cuda" else {"cpp_wrapper": True}
         self._graph = torch.compile(
@@ -83,7 +83,8 @@ class CompiledStep:
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
         with torch._dynamo.config.patch(trace_autograd_ops=True):
             try:
-                self._graph(x, y, eps, factors, halted)
+                for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and played
+                    self._graph(x, y, eps, factors, halted)
             except Exception as error:  # noqa: BLE001
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
                 raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
@@ -114,24 +115,27 @@ class CompiledStep:
         kept, rate, correction, beta = factors
         parts = self._objective(x, y, eps, beta)
         gradients = torch.autograd.grad(parts[0].sum() / len(x), self._weights)
-        row = torch.stack([part.detach().sum() for part in parts])
+        terms = torch.stack([part.detach() for part in parts])  # (3, B)
         with torch.no_grad():
             # A reduction, whose result is stored: sums of a few scalars would be taken anew for every weight.
-            go = (halted == 0) & torch.stack([part.detach() for part in parts]).isfinite().all()
+            go = (halted == 0) & terms.isfinite().all()
             if self._grad_clip:
                 norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
                 gradients = tuple(gradient * (self._grad_clip / (norm + 1e-6)).clamp(max=1) for gradient in gradients)
-            beta1, beta2 = self._betas
-            for count in self._counts:
-                count.add_(go)
-            for weights, gradient, mean, square in zip(
-                self._weights, gradients, self._means, self._squares, strict=True
-            ):
-                gradient = gradient.float()
-                new_mean = mean.lerp(gradient, 1 - beta1)
-                new_square = square.lerp(gradient.square(), 1 - beta2)
-                change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
-                weights.copy_(torch.where(go, weights * kept - change, weights))
-                mean.copy_(torch.where(go, new_mean, mean))
-                square.copy_(torch.where(go, new_square, square))
-        return row
+            self._adam(gradients, go, kept, rate, correction)
+        return terms.sum(1)
+
+    def _adam(self, gradients: tuple[Tensor, ...], go: Tensor, kept: Tensor, rate: Tensor, correction: Tensor) -> None:
+        """Kingma & Ba 2015, algorithm 1, the weights decayed as in Loshchilov & Hutter 2019; nothing without `go`."""
+        beta1, beta2 = self._betas
+        for count in self._counts:
+            count.add_(go)
+        parts = zip(self._weights, gradients, self._means, self._squares, strict=True)
+        for weights, gradient, mean, square in parts:
+            gradient = gradient.float()
+            new_mean = mean.lerp(gradient, 1 - beta1)
+            new_square = square.lerp(gradient.square(), 1 - beta2)
+            change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
+            weights.copy_(torch.where(go, weights * kept - change, weights))
+            mean.copy_(torch.where(go, new_mean, mean))
+            square.copy_(torch.where(go, new_square, square))
