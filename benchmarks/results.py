@@ -138,13 +138,13 @@ def likelihood_table(entries: list[Entry]) -> str:
         (float(nll.split()[0]), f"| {model} | {prior} | {nll} | {source} |") for model, prior, nll, source in PUBLISHED
     ]
     for preset in RECORDS:
-        same = [entry for entry in entries if entry["preset"] == preset]
+        config = configure({"preset": preset})
+        same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, config.num_epochs)]
         if not same:
             continue
         scores = [entry["final_eval"]["test"] for entry in same]
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
         minutes = statistics.mean(entry["training_minutes"] for entry in same)
-        config = configure({"preset": preset})
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
         told = f"`--preset {preset}`, {config.latent_dim} latents, ELBO {spread([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}, {minutes:.0f} minutes of one CPU core"
@@ -181,7 +181,8 @@ def main() -> None:
             key = (preset, seed, num_epochs)
             if key in {(entry["preset"], entry["seed"], entry["epoch"]) for entry in entries}:
                 continue
-            entries.append(measure(*key))
+            entry = measure(*key)
+            entries = [*load(), entry]  # others may have been measured meanwhile
             write_json(STORE, entries)
             write_tables(entries)
     write_tables(entries)

@@ -12,7 +12,7 @@ from vae.data import load_splits
 from vae.likelihood import ImageBounds
 from vae.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
 from vae.model import VAE
-from vae.scorecard import measured_table
+from vae.scorecard import measured_table, quick_table
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,22 @@ def test_too_few_effective_samples_are_told():
         lines = doubts({"test": figures, "num_importance_samples": 100})
         assert bool(lines) == doubtful
         assert all("raise --num_importance_samples" in line for line in lines)
+
+
+def test_one_importance_sample_is_told_to_be_the_elbo():
+    figures = likelihood_figures(VAE(2, hidden_dims=(4,)), bounds_of([90.0] * 3, [1.0] * 3), 1)
+    (line,) = doubts({"test": figures, "num_importance_samples": 1})
+    assert "which makes it the ELBO" in line and "too high" not in line
+
+
+def test_the_kl_of_each_latent_is_named_for_what_it_is_where_the_prior_is_learned():
+    found = {"protocol": "grey", "evaluation": "float32"}
+    terms = {"elbo": -91.5, "recon": 90.0, "kl": 1.5, "active_units": 2, "images": 10}
+    for each, told in (
+        ([1.0, 0.5], "KL of each: 1.00 0.50"),
+        ([9.0, 3.0], "KL of each from N(0, 1), which is not the prior: 9.00"),
+    ):
+        assert told in dict(quick_table({**found, "test": {**terms, "kl_per_dim": each}}))["latents"]
 
 
 def test_a_model_that_has_diverged_is_told_in_a_line(tmp_path):

@@ -77,7 +77,7 @@ DESCRIPTIONS = {
     "mlp-20d": "two hidden layers, the usual notebook's sizes",
     "mlp-32d-tuned": "mlp-32d at the same size and length, by a better recipe",
     "mlp-20d-tuned": "mlp-20d likewise",
-    "record": "the best likelihood: dense nets, a learned prior, about 45 minutes of one CPU core",
+    "record": "the best likelihood: dense nets, a learned prior, about 50 minutes of one CPU core",
     "record-standard": "the same with the standard normal prior",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def quick_table(found: dict[str, Any]) -> Table:
     test = found["test"]
     per_latent = sorted(test["kl_per_dim"], reverse=True)
     shown = " ".join(f"{value:.2f}" for value in per_latent[:10]) + (" …" if len(per_latent) > 10 else "")
-    return [*rows, ("latents", f"{test['active_units']} of {len(per_latent)} active; KL of each: {shown} nats")]
+    adds_up = math.isclose(sum(per_latent), test["kl"], rel_tol=1e-3, abs_tol=1e-3)
+    each = "KL of each" if adds_up else "KL of each from N(0, 1), which is not the prior"
+    return [*rows, ("latents", f"{test['active_units']} of {len(per_latent)} active; {each}: {shown} nats")]
 
 
 def assess(
