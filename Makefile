@@ -33,4 +33,4 @@ record:
 
 # Training speed against the usual script and against the machine's matrix products; leave the machine alone meanwhile.
 bench:
-	python benchmarks/throughput.py
+	python benchmarks/throughput.py --write

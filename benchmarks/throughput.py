@@ -6,8 +6,8 @@ without and with `--compile`, and the floor, which is the epoch's matrix product
 precision. Medians are compared; the first epoch of each, and the compiling after it, are left out. All loops train for
 real, and their losses after the same epochs stand beside the speed.
 
-    python benchmarks/throughput.py                             # four presets, five epochs, three seeds
-    python benchmarks/throughput.py --presets mlp-2d --seeds 0  # one of them, quickly
+    python benchmarks/throughput.py --write                     # four presets, five epochs, three seeds; `make bench`
+    python benchmarks/throughput.py --presets mlp-2d --seeds 0  # one of them, quickly, to look at
     python benchmarks/throughput.py --table                     # only rewrite the README's table
 """
 
@@ -236,39 +236,54 @@ def table(entries: list[Entry]) -> str:
     return "\n".join(lines)
 
 
+def verdicts(entries: list[Entry]) -> str:
+    """Of each preset with several seeds, how far our loss is from the plain loop's, beside its standard error."""
+    lines = []
+    for preset, device in dict.fromkeys((entry["preset"], entry["device"]) for entry in entries):
+        chosen = [entry for entry in entries if (entry["preset"], entry["device"]) == (preset, device)]
+        differences = [entry["ours"]["loss"] - entry["plain"]["loss"] for entry in chosen]
+        if len(differences) > 1:
+            mean, error = statistics.mean(differences), statistics.stdev(differences) / len(differences) ** 0.5
+            told = "worse: look into it" if mean > 3 * error + 1e-3 * chosen[0]["plain"]["loss"] else "not worse"
+            lines.append(f"`{preset}`, {device}: {mean:+.2f} ± {error:.2f} ({told})")
+    return (
+        "Our loss less the plain loop's, mean ± standard error over seeds: " + "; ".join(lines) + "." if lines else ""
+    )
+
+
 def main() -> None:
-    """Measure what is asked for, keep it, print it and write the README's table."""
+    """Measure what is asked for and print it; with `--write`, keep it and write the README's table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--num_epochs", type=int, default=5)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--table", action="store_true", help="rewrite the README's table from what was measured")
-    parser.add_argument("--images", type=int, help="of an epoch (default: 60,000; 4,800 for conv-2d)")
+    parser.add_argument("--num_epochs", type=int, default=5, help="the first of them is not timed")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--images", type=int, help="of an epoch (default: 60,000; 2,560 for conv-2d)")
+    parser.add_argument("--write", action="store_true", help="keep the figures of whole measurements, for the README")
+    parser.add_argument("--table", action="store_true", help="rewrite the README's table from what was kept")
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         return serve(args.serve, args.presets[0], args.seeds[0], args.images, args.device)
-    entries: list[Entry] = json.loads(STORE.read_text()) if STORE.exists() else []
+    if args.num_epochs < 2 or not 256 <= (args.images or 256) <= 60_000:
+        parser.error("--num_epochs is 2 at least, --images 256 to 60,000")
+    if args.write and (args.images or args.num_epochs != 5):
+        parser.error("--write keeps measurements of the usual epochs and images only")
+    entries: list[Entry] = json.loads(STORE.read_text()) if STORE.exists() and (args.write or args.table) else []
     for preset in () if args.table else args.presets:
+        images = args.images or IMAGES.get(preset, 60_000)
         for seed in args.seeds:
-            entry = compare(
-                preset,
-                seed,
-                num_epochs=args.num_epochs,
-                device=args.device,
-                images=args.images or IMAGES.get(preset, 60_000),
-            )
+            entry = compare(preset, seed, num_epochs=args.num_epochs, device=args.device, images=images)
             same = ("preset", "seed", "device")
             entries = [old for old in entries if any(old[key] != entry[key] for key in same)] + [entry]
             entries.sort(key=lambda one: (one["device"], PRESETS.index(one["preset"]), one["seed"]))
-            write_json(STORE, entries)
+            if args.write:
+                write_json(STORE, entries)
             print(table([entry]), flush=True)
-    text = table(entries)
+    text = f"{table(entries)}\n\n{verdicts(entries)}".rstrip()
     print(text)
-    readme = (ROOT / "README.md").read_text()
-    if START in readme:
-        head, _, rest = readme.partition(START)
+    if args.write or args.table:
+        head, _, rest = (ROOT / "README.md").read_text().partition(START)
         written = f"{head}{START}\n\n{text}\n\n{END}{rest.partition(END)[2]}"
         write_atomic(ROOT / "README.md", lambda stream: stream.write(written.encode()))
     return None

@@ -7,6 +7,7 @@ the gradients that it reads, and the loss is one pass over the pixels in each di
 from __future__ import annotations
 
 import logging
+import os
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from vae.errors import UsageError, UserError
 from vae.objective import Objective
 from vae.team import Team
 
+DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 WORTH_STEPS = 8000  # of a run: compiling takes 5 to 10 s, and saves a millisecond of a small step
 
 
@@ -40,7 +42,7 @@ def wanted(config: Config, device: torch.device, team: Team, *, images: int) -> 
         reason = "not with --precision fp16, whose gradients have to be looked at"
     if reason and config.compile == "on":
         raise UsageError(f"--compile on: {reason}; use auto or off")
-    steps = config.num_epochs * (images // config.batch_size)  # whole ones
+    steps = (config.num_epochs - 1) * (images // config.batch_size)  # whole ones, after the first epoch
     return not reason and (config.compile == "on" or (config.compile == "auto" and steps >= WORTH_STEPS))
 
 
@@ -81,7 +83,12 @@ class CompiledStep:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
         self._objective(x, y, eps, 1.0)  # what is looked at once, such as the pixels' range
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
-        with torch._dynamo.config.patch(trace_autograd_ops=True):
+        if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
+            raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
+        # As many steps as a process likes to make, each with its own graph.
+        with torch._dynamo.config.patch(
+            trace_autograd_ops=True, recompile_limit=1000, accumulated_recompile_limit=1000
+        ):
             try:
                 for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and played
                     self._graph(x, y, eps, factors, halted)

@@ -145,7 +145,7 @@ class Config:
     )
     compile: str = knob(
         "auto",
-        "make one graph of the training step; auto does so after the first epoch of a long run, where a compiler is",
+        "make one graph of the training step after the first epoch; auto: where a compiler is and the run is long",
         group="machine",
         choices=("auto", "on", "off"),
     )

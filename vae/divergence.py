@@ -90,7 +90,9 @@ class Watch:
         """What made the weights unsound: a gradient, which its running mean remembers, or too long a step."""
         state = self._optimizer.state
         gradients = self._parts(lambda weights: state[weights].get("exp_avg", weights.new_zeros(())))
-        return f"the gradient of the {gradients} was" if gradients else f"the {self._parts(lambda w: w)}'s weights were"
+        weights = self._parts(lambda w: w)
+        told = f"the {weights}'s weights were" if weights else "the sum of the weights was"
+        return f"the gradient of the {gradients} was" if gradients else told
 
     def _parts(self, of: Callable[[Tensor], Tensor]) -> str:
         """The model's parts that have something not finite `of` a weight."""

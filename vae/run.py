@@ -260,16 +260,17 @@ class Run:
     def _compile(self) -> None:
         """Compile the step. After the first epoch: by then a person has seen it work, and so has torch."""
         self.to_compile = False
+        self.console.say("compiling the training step, once ...")
         started = time.perf_counter()
         try:
             self.compiled = compile_step(self.model, self.splits.train, self.optimizer, self.config)
         except CompileError as error:
             if self.config.compile == "on":
-                raise CompileError(f"{error}; install a C++ compiler, or leave --compile off") from None
+                raise CompileError(f"{error}; --compile auto goes on without") from None
             self.console.say(f"note: {error}; the run goes on without")
         else:
             gc.freeze()
-            self.console.say(f"the training step is compiled: {time.perf_counter() - started:.1f} s, once")
+            self.console.say(f"compiled in {time.perf_counter() - started:.1f} s")
 
     def _stop_together(self, stopper: Stopper) -> None:
         """Raise `Stopped` in all processes if a signal has come to any."""
