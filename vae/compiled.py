@@ -86,15 +86,14 @@ class CompiledStep:
         if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
             raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
         # As many steps as a process likes to make, each with its own graph.
-        with torch._dynamo.config.patch(
-            trace_autograd_ops=True, recompile_limit=1000, accumulated_recompile_limit=1000
-        ):
-            try:
+        settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
+        try:
+            with torch._dynamo.config.patch(settings):
                 for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and played
                     self._graph(x, y, eps, factors, halted)
-            except Exception as error:  # noqa: BLE001
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
+        except Exception as error:  # noqa: BLE001
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
 
     def __call__(
         self, x: Tensor, y: Tensor, eps: Tensor, *, lr: float, beta: float, number: int, halted: Tensor
