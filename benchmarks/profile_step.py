@@ -7,32 +7,27 @@ python benchmarks/profile_step.py --preset mlp-32d
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import torch
+import torch._inductor.config
 from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vae.build import build_model, build_optimizer  # noqa: E402
-from vae.data import load_splits  # noqa: E402
-from vae.machine import resolve_precision  # noqa: E402
+from throughput import ours  # noqa: E402
+
 from vae.presets import PRESETS, configure  # noqa: E402
-from vae.train import compile_step, train_epoch  # noqa: E402
 
 STEPS = 300
 # The first kind with a word that is in an operation's name; Inductor names its loops after what is in them.
-KINDS = {
+KINDS: dict[str, tuple[str, ...]] = {
     "matrix products": ("mm", "convolution", "mkldnn"),
     "Adam, which casts the gradients too when compiled": ("adam", "lerp"),
-    "loss, activations, their gradients": (
-        *("BernoulliRecon", "sigmoid", "log", "prod", "clamp", "relu", "threshold", "sum", "mul", "abs"),
-    ),
+    "loss and activations": ("Recon", "sigmoid", "log", "prod", "clamp", "relu", "threshold", "sum", "mul", "abs"),
     "casts between float32 and bfloat16": ("copy", "graph_"),
     "the batch: gather, scale, noise": ("index", "div", "normal", "rand"),
 }
@@ -46,22 +41,14 @@ def kind_of(name: str) -> str:
 
 def measure(preset: str, *, compiles: bool) -> dict[str, float]:
     """Microseconds of a step by kind, medians of five goes; what no operation accounts for is in REST."""
-    device = torch.device("cpu")
-    config = configure({"preset": preset})
-    config = dataclasses.replace(config, precision=resolve_precision("auto", device))
-    split = load_splits("mnist", ROOT / "data").train.take(torch.arange(STEPS * config.batch_size))
-    torch.manual_seed(0)
-    model = build_model(config, image_shape=(1, 28, 28), num_classes=10)
-    optimizer, generator = build_optimizer(config, model), torch.Generator().manual_seed(0)
-    train_epoch(model, split, optimizer, config, epoch=1, generator=generator)
-    taken = None
-    if compiles:
-        torch._inductor.config.cpp.enable_kernel_profile = True
-        taken = compile_step(model, split, optimizer, config)
+    torch._inductor.config.cpp.enable_kernel_profile = True
+    images = STEPS * configure({"preset": preset}).batch_size
+    train = ours(preset, 0, images, "cpu", compiles=compiles)
+    train(1)
 
     def epoch() -> float:
         started = time.perf_counter()
-        train_epoch(model, split, optimizer, config, epoch=2, generator=generator, compiled=taken)
+        train(2)
         return (time.perf_counter() - started) / STEPS * 1e6
 
     wall = sorted(epoch() for _ in range(5))[2]

@@ -215,14 +215,19 @@ def _ask(server: subprocess.Popen[str], line: str | None) -> dict[str, Any]:
     return {} if line is None else json.loads(answer)
 
 
+def _grouped(entries: list[Entry]) -> Iterator[tuple[str, str, list[Entry]]]:
+    """Each preset and device with its entries, one a seed."""
+    for preset, device in dict.fromkeys((entry["preset"], entry["device"]) for entry in entries):
+        yield preset, device, [e for e in entries if (e["preset"], e["device"]) == (preset, device)]
+
+
 def table(entries: list[Entry]) -> str:
     """The README's table: medians over all epochs and seeds, ratios of medians."""
     lines = [
         "| preset | way | s per epoch | images/s | against plain | of the floor | loss after the epochs | peak MB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for preset, device in dict.fromkeys((entry["preset"], entry["device"]) for entry in entries):
-        chosen = [entry for entry in entries if (entry["preset"], entry["device"]) == (preset, device)]
+    for preset, device, chosen in _grouped(entries):
         medians = {way: statistics.median(s for e in chosen for s in e[way]["seconds"]) for way in WAYS}
         for way in WAYS:
             seconds, losses = medians[way], [entry[way]["loss"] for entry in chosen if way != "floor"]
@@ -239,16 +244,14 @@ def table(entries: list[Entry]) -> str:
 def verdicts(entries: list[Entry]) -> str:
     """Of each preset with several seeds, how far our loss is from the plain loop's, beside its standard error."""
     lines = []
-    for preset, device in dict.fromkeys((entry["preset"], entry["device"]) for entry in entries):
-        chosen = [entry for entry in entries if (entry["preset"], entry["device"]) == (preset, device)]
+    for preset, device, chosen in _grouped(entries):
         differences = [entry["ours"]["loss"] - entry["plain"]["loss"] for entry in chosen]
         if len(differences) > 1:
             mean, error = statistics.mean(differences), statistics.stdev(differences) / len(differences) ** 0.5
             told = "worse: look into it" if mean > 3 * error + 1e-3 * chosen[0]["plain"]["loss"] else "not worse"
             lines.append(f"`{preset}`, {device}: {mean:+.2f} ± {error:.2f} ({told})")
-    return (
-        "Our loss less the plain loop's, mean ± standard error over seeds: " + "; ".join(lines) + "." if lines else ""
-    )
+    title = "Our loss less the plain loop's, mean ± standard error over seeds: "
+    return f"{title}{'; '.join(lines)}." if lines else ""
 
 
 def main() -> None:
