@@ -5,7 +5,7 @@ entry to measure a preset anew.
 
     python benchmarks/results.py                                # what is missing, at each preset's own epochs
     python benchmarks/results.py --presets conv-2d --num_epochs 10 --seeds 0
-    python benchmarks/results.py --presets record record-standard   # an hour each; two seeds fit on two cores at once
+    python benchmarks/results.py --presets record record-standard   # an hour each, and half an hour to score
     python benchmarks/results.py --table                        # only rewrite the README's tables
 """
 
@@ -28,7 +28,7 @@ from vae.presets import PRESETS, configure  # noqa: E402
 STORE = ROOT / "benchmarks" / "results.json"
 RESULTS = "<!-- results: written by `make results` -->", "<!-- end of results -->"
 LIKELIHOODS = "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
-RECORDS = ("record", "record-standard")  # scored with 5,000 importance samples, on one core
+RECORDS = ("record", "record-standard")  # scored with 5,000 importance samples
 # Test losses of plain PyTorch loops of the same recipes, grey pixels, seed 0, one run each.
 PLAIN = {"mlp-2d": "148.8", "mlp-64d": "107.7", "mlp-32d": "102.9", "mlp-20d": "101.0"}
 
@@ -65,7 +65,7 @@ def measure(preset: str, seed: int, num_epochs: int) -> Entry:
     command += ["--num_epochs", str(num_epochs), "--run_name", name]
     if (run_dir / "checkpoints" / "last.pt").exists():
         command = [sys.executable, "main.py", "--resume", str(run_dir)]
-    command += ["--final_eval", "--threads", "1"] if preset in RECORDS else []
+    command += ["--final_eval"] if preset in RECORDS else []
     results = run_dir / "results.json"
     if not results.exists() or (preset in RECORDS and "final_eval" not in json.loads(results.read_text())):
         subprocess.run(command, cwd=ROOT, check=True)
@@ -144,10 +144,10 @@ def likelihood_table(entries: list[Entry]) -> str:
             continue
         scores = [entry["final_eval"]["test"] for entry in same]
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
-        minutes = statistics.mean(entry["training_minutes"] for entry in same)
+        minutes = statistics.median(entry["training_minutes"] for entry in same)
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
         told = f"`--preset {preset}`, {config.latent_dim} latents, ELBO {spread([-value for value in elbo])}"
-        told += f", {len(same)} seed{'s' * (len(same) > 1)}, {minutes:.0f} minutes of one CPU core"
+        told += f", {len(same)} seed{'s' * (len(same) > 1)}, {minutes:.0f} minutes ({same[0]['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{spread(nll)}** | here |"))
     lines = [line for _, line in sorted(rows, reverse=True)]
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])

@@ -4,7 +4,7 @@ from PIL import Image, ImageColor
 
 from vae.arrays import write_csv, write_npz
 from vae.bitmaps import write_gif, write_png
-from vae.figures import COLORS
+from vae.canvas import COLORS
 
 
 def test_a_png_has_the_image_s_own_pixels(tmp_path):

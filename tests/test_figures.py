@@ -3,7 +3,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vae import figures
+from vae import canvas, charts, figures
 from vae.pictures import first_of_each_class, pairs_to_join, tsne
 
 
@@ -18,7 +18,7 @@ def test_tile_lays_images_row_by_row_with_gaps():
 def test_class_names_may_hold_anything(tmp_path):
     points, labels = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4
     names = ["$^$", "_hidden", "猫", "a" * 40]
-    figures.draw_scatter(
+    charts.draw_scatter(
         tmp_path / "x.png", points, labels, class_names=names, title="$t", subtitle="s", axis_labels=("a", "b")
     )
     assert imread(tmp_path / "x.png").ndim == 3
@@ -37,7 +37,7 @@ def test_pictures_have_at_least_150_dpi_and_a_white_page(tmp_path, channels):
 
 
 def test_the_palette_has_a_colour_for_each_of_ten_classes():
-    assert len(set(figures.COLORS)) == 10
+    assert len(set(canvas.COLORS)) == 10
 
 
 def test_one_image_of_every_class_per_row():
@@ -70,7 +70,7 @@ def test_tsne_is_seeded_and_finite(dims):
 
 def test_long_headings_are_shortened_and_slanted_and_short_ones_are_left_alone(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure))
     for names in ([str(number) for number in range(10)], ["$^$ a very long class name of 30"] * 10):
         figures.draw_grid(
             tmp_path / "x", torch.zeros(20, 1, 28, 28), columns=10, title="t", subtitle="s", headings=names
@@ -84,9 +84,9 @@ def test_long_headings_are_shortened_and_slanted_and_short_ones_are_left_alone(t
 
 def test_names_on_a_map_stay_within_it_and_off_each_other(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(charts, "save_figure", lambda figure, path: drawn.append(figure))
     points = np.random.default_rng(0).normal(0, 0.1, (100, 2)) + 20 * (np.arange(100) % 5 == 0)[:, None]
-    figures.draw_scatter(
+    charts.draw_scatter(
         tmp_path / "x",
         points,
         np.arange(100) % 10,

@@ -10,7 +10,7 @@ MODULES = sorted((ROOT / "vae").glob("*.py"))
 # Who may import what heavy thing; everyone else may not.
 OWNERS = {
     "argparse": {"cli"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"canvas", "charts", "figures"},
     "sklearn": {"data", "latent_quality", "pictures"},
     "tensorboard": {"tracking"},
     "torchvision": {"sources"},
@@ -34,8 +34,8 @@ ORDER = (
         "compiled",
         "train",
     ),
-    *("onednn", "evaluate", "likelihood", "latent_quality", "classifier", "sample_quality", "measure", "figures"),
-    *("pictures", "animation", "tracking"),
+    *("onednn", "evaluate", "likelihood", "latent_quality", "classifier", "sample_quality", "measure"),
+    *("canvas", "figures", "charts", "pictures", "animation", "tracking"),
     *("summary", "trained", "scorecard", "explorer", "report", "run", "launch", "generate", "morph"),
     *("ink", "own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),
 )

@@ -13,7 +13,7 @@ import torch
 from conftest import run_main
 
 from main import main
-from vae import VAE, explorer, figures, load_model, report
+from vae import VAE, canvas, explorer, load_model, report
 from vae.checkpoint import CheckpointError
 from vae.cli import parse_args
 from vae.data import load_splits
@@ -357,4 +357,4 @@ def test_the_page_colours_classes_as_the_pictures_do():
     style = (PAGE / "report.css").read_text()
     first = style.index("--class-0")
     colors = re.findall(r"--class-\d: (#\w+);", style[first : style.index("@media", first)])
-    assert tuple(colors) == figures.COLORS
+    assert tuple(colors) == canvas.COLORS

@@ -390,10 +390,11 @@ def test_a_checkpoint_of_another_model_is_told_in_a_line(finished_run, tmp_path)
 
 def spy_on(monkeypatch, name):
     """Record the keyword arguments of a figure that is drawn."""
-    from vae import figures
+    from vae import charts, figures
 
-    calls, real = [], getattr(figures, name)
-    monkeypatch.setattr(figures, name, lambda *args, **kwargs: (calls.append((args, kwargs)), real(*args, **kwargs)))
+    home = charts if hasattr(charts, name) else figures
+    calls, real = [], getattr(home, name)
+    monkeypatch.setattr(home, name, lambda *args, **kwargs: (calls.append((args, kwargs)), real(*args, **kwargs)))
     return calls
 
 

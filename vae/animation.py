@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from vae.bitmaps import write_gif
-from vae.figures import COLORS
+from vae.canvas import COLORS
 from vae.image_folder import read_upright
 
 KINDS = ("samples", "reconstructions", "latent_scatter")  # folders of epoch_NNN.png in a run's

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vae import animation, embed, figures, gallery, memory, options, report, scorecard
+from vae import animation, charts, embed, gallery, memory, options, report, scorecard
 from vae.errors import UsageError
 from vae.export import export
 from vae.files import write_json
@@ -57,7 +57,7 @@ def _embed(session: Session, chosen: options.Embed) -> None:
         order = torch.randperm(len(found.mu), generator=torch.Generator().manual_seed(chosen.seed))[: chosen.size]
         points, axes = embed.plane(found.mu[order].numpy(), chosen.picture, seed=chosen.seed)
         how = {"tsne": "t-SNE", "pca": "Principal components"}[chosen.picture]
-        figures.draw_scatter(
+        charts.draw_scatter(
             paths[2],
             points,
             found.labels[order].numpy(),

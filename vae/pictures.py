@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae import figures
+from vae import charts, figures
 from vae.data import Split, Splits
 from vae.evaluate import posterior
 from vae.model import VAE, interpolate
@@ -156,7 +156,7 @@ class Pictures:
         """Draw what stands at the end of a run, t-SNE excepted; `mu` (N, D) are the test split's posterior means."""
         epoch = rows[-1]["epoch"]
         self._draw_grids(model, epoch, self.run_dir / "samples.png", self.run_dir / "reconstructions.png")
-        figures.draw_loss_curves(
+        charts.draw_loss_curves(
             self.run_dir / "loss_curves.png", rows, title="Training", subtitle=self._subtitle(epoch)
         )
         self._draw_interpolation(model, epoch)
@@ -235,7 +235,7 @@ class Pictures:
         *more: str,
         limit: float | None = None,
     ) -> None:
-        figures.draw_scatter(
+        charts.draw_scatter(
             self.run_dir / file,
             points,
             labels.cpu().numpy(),
