@@ -34,7 +34,7 @@ ORDER = (
         "compiled",
         "train",
     ),
-    *("onednn", "evaluate", "likelihood", "latent_quality", "classifier", "sample_quality", "measure"),
+    *("onednn", "evaluate", "learner", "likelihood", "latent_quality", "classifier", "sample_quality", "measure"),
     *("canvas", "figures", "charts", "pictures", "animation", "tracking"),
     *("summary", "trained", "scorecard", "explorer", "report", "run", "launch", "generate", "morph"),
     *("ink", "own_images", "reconstruct", "embed", "export", "session", "gallery", "commands"),

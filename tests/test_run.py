@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
+from vae import learner as learner_module
 from vae import load_model
 from vae import run as run_module
 from vae.checkpoint import CheckpointError
@@ -157,7 +158,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypat
 def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     finished_run, tmp_path, monkeypatch, capsys, number, code
 ):
-    real, epochs = run_module.train_epoch, []
+    real, epochs = learner_module.train_epoch, []
 
     def train_epoch(*args, on_batch, **kwargs):
         epochs.append(1)
@@ -169,7 +170,7 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
 
         return real(*args, on_batch=batch, **kwargs)
 
-    monkeypatch.setattr(run_module, "train_epoch", train_epoch)
+    monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
     before = signal.getsignal(number)
     flags = ["--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut"]
     assert run_main(tmp_path, *flags) == code
@@ -177,7 +178,7 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     out = capsys.readouterr().out
     assert "holds epoch 2" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
     assert not (tmp_path / "outputs/cut/results.json").exists()
-    monkeypatch.setattr(run_module, "train_epoch", real)
+    monkeypatch.setattr(learner_module, "train_epoch", real)
     assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
     assert_same_state(whole["model_state"], cut["model_state"])
@@ -334,7 +335,7 @@ def test_a_conditional_run_draws_a_class_a_column_and_loads_back(tmp_path):
 )
 def test_options_resume_with_the_same_bits(tmp_path, monkeypatch, flags):
     assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "whole", "--quiet", *flags) == 0
-    real, epochs = run_module.train_epoch, []
+    real, epochs = learner_module.train_epoch, []
 
     def train_epoch(*args, **kwargs):
         epochs.append(1)
@@ -342,7 +343,7 @@ def test_options_resume_with_the_same_bits(tmp_path, monkeypatch, flags):
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(run_module, "train_epoch", train_epoch)
+    monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
     assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "cut", "--quiet", *flags) == 143
     assert main(["--resume", str(tmp_path / "outputs/cut"), "--quiet"]) == 0
     whole, cut = (load_state(tmp_path / "outputs" / name) for name in ("whole", "cut"))
@@ -423,7 +424,7 @@ def test_originals_stand_over_reconstructions_and_the_plane_is_the_right_way_up(
 
 
 def test_best_is_chosen_on_validation_and_never_on_test(tmp_path, monkeypatch):
-    real, calls = run_module.evaluate, []
+    real, calls = learner_module.evaluate, []
 
     def evaluate(model, split, *, team):
         """Validation is best in epoch 2, test in epoch 3; validation comes first in each epoch."""
@@ -431,7 +432,7 @@ def test_best_is_chosen_on_validation_and_never_on_test(tmp_path, monkeypatch):
         epoch, which = divmod(len(calls) - 1, 2)
         return real(model, split)._replace(loss=[[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]][which][epoch])
 
-    monkeypatch.setattr(run_module, "evaluate", evaluate)
+    monkeypatch.setattr(learner_module, "evaluate", evaluate)
     assert run_main(tmp_path, "--num_epochs", "3", "--val_split", "0.1", "--run_name", "b", "--quiet") == 0
     assert load_state(tmp_path / "outputs/b", "best.pt")["epoch"] == 2
 

@@ -102,12 +102,12 @@ def test_a_split_that_was_not_held_out_is_refused(tmp_path):
 
 
 def test_an_interrupted_run_opens(tmp_path, monkeypatch):
-    from vae import run as run_module
+    from vae import learner as learner_module
     from vae.stopping import Stopped
 
     def stop(*args, **kwargs):
         raise Stopped(15)
 
-    monkeypatch.setattr(run_module, "train_epoch", stop)
+    monkeypatch.setattr(learner_module, "train_epoch", stop)
     assert run_main(tmp_path, "--run_name", "x") == 143
     assert open_run(tmp_path / "outputs/x").epoch == 0

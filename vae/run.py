@@ -1,10 +1,9 @@
-"""Owns a run: builds the parts, loops over the epochs, decides when to log, draw and save."""
+"""Owns a run: loops over the epochs, decides when to log, draw and save."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import math
 import shlex
 import time
 from contextlib import ExitStack
@@ -15,25 +14,20 @@ import torch
 
 from vae import checkpoint, folders, machine, report, summary
 from vae.animation import KINDS, animate_run
-from vae.averaging import WeightAverage
-from vae.build import build_model, build_optimizer, build_splits, load_model, restore_optimizer, start_from_images
-from vae.checkpoint import CheckpointError
-from vae.compiled import CompiledStep, CompileError, wanted
+from vae.build import build_splits, load_model
+from vae.compiled import CompileError
 from vae.config import Config
 from vae.console import Console
 from vae.data import Splits
-from vae.divergence import DivergedError
-from vae.evaluate import evaluate, posterior
+from vae.evaluate import posterior
 from vae.files import FileError, take_lock, write_json
 from vae.folders import Folders, seen_from
-from vae.footprint import check_fits
-from vae.objective import Objective
+from vae.learner import Learner
 from vae.pictures import Pictures
 from vae.scorecard import assess
 from vae.stopping import Stopped, Stopper
 from vae.team import ALONE, Team
 from vae.tracking import Tracker, read_metrics
-from vae.train import compile_step, train_epoch
 
 
 class Run:
@@ -60,21 +54,7 @@ class Run:
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
         self.protocol = summary.protocol(config, self.splits)
-        self.epoch = 0
-        torch.manual_seed(config.seed)
-        shape, classes = self.splits.image_shape, len(self.splits.class_names)
-        check_fits(config, shape, num_classes=classes, images=len(self.splits.train), device=self.device)
-        self.model = build_model(config, image_shape=shape, num_classes=classes).to(self.device)
-        start_from_images(self.model, self.splits.train.images, config)
-        self.objective = team.wrap(Objective(self.model, self.config))
-        self.average = WeightAverage(self.model, config.ema) if config.ema else None
-        self.shown = self.average.model if self.average else self.model  # what is scored, drawn and kept
-        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.optimizer = build_optimizer(config, self.model)
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.compiled: CompiledStep | None = None
-        self.to_compile = wanted(self.config, self.device, team, images=len(self.splits.train))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.learner = Learner(self.config, self.splits, team=team)
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
         splits = build_splits(config, Path(config.data_dir), fallback=fallback, say=self.console.say)
@@ -103,34 +83,19 @@ class Run:
 
     def restore(self, state: dict[str, Any], where: Folders) -> None:
         """Take up a run where its checkpoint left it."""
-        self.folders, self.epoch, self.places = where, state["epoch"], state["places"]
-        try:
-            self.shown.load_state_dict(state["model_state"])
-            if self.average:
-                self.model.load_state_dict(state["trained_state"])
-            restore_optimizer(self.optimizer, state["optimizer_state"])
-            kinds = {name: type(value) for name, value in self.scaler.state_dict().items()}
-            if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
-                raise ValueError("its scaler's state is damaged")
-            self.scaler.load_state_dict(state["scaler_state"])
-            random = state["random_state"]
-            torch.set_rng_state(random["torch"])
-            if random["device"] == self.device.type:
-                self.generator.set_state(random["generator"])
-            else:  # another device's generator has another state: repeatable, but not the same bits
-                self.generator.manual_seed(self.config.seed + self.epoch)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{where.last} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+        self.folders, self.places = where, state["places"]
+        self.learner.restore(state, where.last)
         if not self.team.leads:
             return
         self._lock()
-        if checkpoint.load(where.last)["epoch"] != self.epoch:  # it was read before the lock was held
+        if checkpoint.load(where.last)["epoch"] != self.learner.epoch:  # it was read before the lock was held
             raise FileError(f"{where.run_dir} was trained by another process just now: resume it once more")
-        rows = read_metrics(where.metrics, self.epoch)
+        epoch = self.learner.epoch
+        rows = read_metrics(where.metrics, epoch)
         folders.check_log(where)
         self._begin(rows)
-        if self.epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
-            where.results.replace(where.run_dir / f"results_epoch_{self.epoch:03d}.json")
+        if epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
+            where.results.replace(where.run_dir / f"results_epoch_{epoch:03d}.json")
 
     def _lock(self) -> None:
         """Hold the run's lock until it is closed."""
@@ -151,20 +116,8 @@ class Run:
     def _state(self) -> dict[str, Any]:
         """Everything that a continuation needs, as tensors and plain Python."""
         return {
-            "model_state": self.shown.state_dict(),
-            "trained_state": self.model.state_dict() if self.average else {},
-            "optimizer_state": self.optimizer.state_dict(),
-            "scaler_state": self.scaler.state_dict(),
-            "latent_dim": self.model.latent_dim,
-            "image_shape": list(self.model.image_shape),
-            "num_classes": len(self.splits.class_names),
+            **self.learner.state(),
             "config": self.config.to_dict(),
-            "epoch": self.epoch,
-            "random_state": {
-                "device": self.device.type,
-                "generator": self.generator.get_state(),
-                "torch": torch.get_rng_state(),  # for layers that draw by themselves, as dropout does
-            },
             "fallback": self.splits.fallback,
             "places": self.places,
             "shown": {  # what pictures of the model say of its data, without the data
@@ -181,12 +134,12 @@ class Run:
         device = machine.describe_device(self.device)
         device += f", {self.team.size} processes" if self.team.size > 1 else ""
         facts = summary.facts(
-            self.config, self.splits, protocol=self.protocol, parameters=self.parameters, device=device
+            self.config, self.splits, protocol=self.protocol, parameters=self.learner.parameters, device=device
         )
         write_json(self.folders.config, facts)
         self.console.table(
             "VAE: losses are recon + KL in nats per image, lower is better",
-            summary.header(self.config, self.splits, facts, run_dir=self.folders.run_dir, done=self.epoch),
+            summary.header(self.config, self.splits, facts, run_dir=self.folders.run_dir, done=self.learner.epoch),
         )
         pictures = Pictures(
             self.folders.run_dir,
@@ -202,7 +155,7 @@ class Run:
                 self._close(stopper, pictures)
             except Stopped as stopped:
                 self.console.close_bar()
-                self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.epoch}")
+                self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
                 where = shlex.quote(summary.shown(self.folders.run_dir))
                 self.console.say(f"continue with  python main.py --resume {where}")
                 return 128 + stopped.signal_number
@@ -228,30 +181,14 @@ class Run:
             if self.team.size == 1:
                 stopper.check()
 
-        self.console.start_bar(num_epochs * images, self.epoch * images)
+        self.console.start_bar(num_epochs * images, self.learner.epoch * images)
         gc.freeze()  # what is here stays: looking for garbage among the rest takes milliseconds
         self._open.callback(gc.unfreeze)
-        while self.epoch < num_epochs:
-            if self.epoch and self.to_compile:
+        while self.learner.epoch < num_epochs:
+            if self.learner.epoch and self.learner.to_compile:
                 self._compile()
-            self.console.epoch_begins(self.epoch + 1, num_epochs)
-            started = time.perf_counter()
-            metrics = train_epoch(
-                self.model,
-                self.splits.train,
-                self.optimizer,
-                self.config,
-                epoch=self.epoch + 1,
-                generator=self.generator,
-                scaler=self.scaler,
-                average=self.average,
-                objective=self.objective,
-                compiled=self.compiled,
-                team=self.team,
-                on_batch=on_batch,
-            )
-            row = self._row(metrics, seconds=time.perf_counter() - started)
-            self.epoch += 1
+            self.console.epoch_begins(self.learner.epoch + 1, num_epochs)
+            row = self.learner.learn(on_batch)
             if pictures:
                 self._record(row, pictures)
             self.console.epoch_ends(row, num_epochs)
@@ -259,11 +196,10 @@ class Run:
 
     def _compile(self) -> None:
         """Compile the step. After the first epoch: by then a person has seen it work, and so has torch."""
-        self.to_compile = False
         self.console.say("compiling the training step, once ...")
         started = time.perf_counter()
         try:
-            self.compiled = compile_step(self.model, self.splits.train, self.optimizer, self.config)
+            self.learner.compile()
         except CompileError as error:
             if self.config.compile == "on":
                 raise CompileError(f"{error}; --compile auto goes on without") from None
@@ -279,31 +215,11 @@ class Run:
             if count:
                 raise Stopped(number)
 
-    def _row(self, metrics: dict[str, float], *, seconds: float) -> dict[str, Any]:
-        """An epoch's figures as they go into metrics.jsonl and TensorBoard."""
-        row: dict[str, Any] = {"epoch": self.epoch + 1}
-        row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
-        for name, split in (("val", self.splits.val), ("test", self.splits.test)):
-            if split:
-                scores = evaluate(self.shown, split, team=self.team)
-                if not math.isfinite(scores.loss):
-                    raise DivergedError(
-                        f"the {name} loss is {scores.loss} after epoch {self.epoch + 1}: try a smaller --lr"
-                    )
-                row |= {f"{name}/{term}": value for term, value in scores._asdict().items()}
-        speed = len(self.splits.train) / seconds
-        return row | {
-            "lr": metrics["lr"],
-            "beta": metrics["beta"],
-            "seconds": seconds,
-            "images_per_second": speed,
-        }
-
     def _record(self, row: dict[str, Any], pictures: Pictures) -> None:
         """Leave an epoch's traces; the checkpoint comes last, so that what it has seen is all there."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in pictures.draw_epoch(self.shown, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.learner.shown, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
             gc.collect()  # figures go round in circles, megabytes each
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
@@ -318,25 +234,25 @@ class Run:
     def _close(self, stopper: Stopper, pictures: Pictures) -> None:
         """Draw the closing pictures, record the closing figures, print the table."""
         rows, run_dir = self.tracker.rows, self.folders.run_dir
-        mu, _ = posterior(self.shown, self.splits.test)
-        pictures.draw_closing(self.shown, rows, mu)
+        mu, _ = posterior(self.learner.shown, self.splits.test)
+        pictures.draw_closing(self.learner.shown, rows, mu)
         stopper.check()
         if self.config.gif:
             animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
             stopper.check()
         if self.config.side_by_side:
-            pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.epoch)
-        points, chosen = pictures.draw_tsne(mu, self.epoch, count=self.config.tsne_samples)
+            pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.learner.epoch)
+        points, chosen = pictures.draw_tsne(mu, self.learner.epoch, count=self.config.tsne_samples)
         stopper.check()
         names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
-        self.tracker.log_embedding(points, names, chosen.images, self.epoch)
+        self.tracker.log_embedding(points, names, chosen.images, self.learner.epoch)
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
-        results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.parameters)
+        results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.learner.parameters)
         write_json(self.folders.results, results)
-        report.write(run_dir, self.shown, self.splits, mu, epoch=self.epoch)
-        title = f"done: {self.splits.title}, {self.protocol}, epoch {self.epoch}"
+        report.write(run_dir, self.learner.shown, self.splits, mu, epoch=self.learner.epoch)
+        title = f"done: {self.splits.title}, {self.protocol}, epoch {self.learner.epoch}"
         self.console.table(title, summary.closing_table(results, run_dir))
-        if not results["test"]["active_units"] and self.epoch > self.config.kl_warmup_epochs:
+        if not results["test"]["active_units"] and self.learner.epoch > self.config.kl_warmup_epochs:
             self.console.warn(*summary.COLLAPSED)
         if self.config.final_eval:
             found = self._final_eval(stopper)
@@ -347,7 +263,7 @@ class Run:
     def _final_eval(self, stopper: Stopper) -> dict[str, Any]:
         """Everything that is measured of a finished model, shown as it is found."""
         return assess(
-            self.shown,
+            self.learner.shown,
             self.splits,
             protocol=self.protocol,
             binarize=self.config.binarize,
