@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,6 +10,7 @@ from conftest import run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vae import classifier
+from vae import measure as measure_module
 from vae.data import load_splits
 from vae.likelihood import ImageBounds
 from vae.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
@@ -127,6 +130,20 @@ def test_a_model_that_has_diverged_is_told_in_a_line(tmp_path):
     model.decoder.head.bias.data.fill_(float("nan"))
     with pytest.raises(MeasureError, match="diverged"):
         measured(model, few(load_splits("digits", tmp_path)), tmp_path)
+
+
+def test_a_signal_late_in_the_final_evaluation_stops_it_and_keeps_the_training_s_figures(tmp_path, monkeypatch):
+    real = measure_module.latent_figures
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(measure_module, "latent_figures", interrupted)
+    flags = ("--run_name", "x", "--num_epochs", "1", "--num_importance_samples", "2", "--final_eval")
+    assert run_main(tmp_path, *flags) == 143
+    found = json.loads((tmp_path / "outputs/x/results.json").read_text())
+    assert "final_eval" not in found and found["test"]["elbo"] < 0
 
 
 def test_a_run_ends_with_the_final_evaluation_and_a_finished_one_gets_it_by_resuming(tmp_path, capsys):

@@ -97,6 +97,16 @@ def test_draws_follow_the_density(kind):
     assert -found.mean().item() == pytest.approx(entropy.item(), abs=6 * found.std().item() / 20_000**0.5)
 
 
+def test_narrow_components_of_a_vamp_prior_keep_float32_exact():
+    torch.manual_seed(0)
+    mu, logvar = 3 * torch.randn(50, 8), torch.full((50, 8), -11.0)  # sigma 0.004
+    prior = VampPrior(lambda x: (mu, logvar), 50, (1, 4, 4))
+    z = mu + torch.exp(0.5 * logvar) * torch.randn(50, 8)
+    components = Independent(Normal(mu.double(), (0.5 * logvar.double()).exp()), 1)
+    mixture = MixtureSameFamily(Categorical(torch.ones(50, dtype=torch.float64)), components)
+    torch.testing.assert_close(prior.log_prob(z).double(), mixture.log_prob(z.double()), rtol=0, atol=2e-5)
+
+
 def test_vamp_draws_come_from_its_components():
     """Each draw at temperature 0 is one of the components' means, and every component has its turn."""
     prior = vamp()

@@ -67,7 +67,14 @@ class Classifier(nn.Module):
         return (logits.argmax(1) == split.labels).double().mean().item()
 
 
-def obtain(splits: Splits, *, pixels: str, folder: Path, say: Callable[[str], None]) -> tuple[Classifier, float]:
+def obtain(
+    splits: Splits,
+    *,
+    pixels: str,
+    folder: Path,
+    say: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
+) -> tuple[Classifier, float]:
     """The classifier of these training images, from `folder` or trained and kept there, and its test accuracy.
 
     Args:
@@ -75,6 +82,7 @@ def obtain(splits: Splits, *, pixels: str, folder: Path, say: Callable[[str], No
         pixels: how they were made binary, for the file's name.
         folder: may be read-only: then nothing is kept.
         say: told before the training and where a kept file can't be used.
+        check: called after every batch; what it raises ends the training.
 
     Raises:
         ClassifierError: its accuracy is below the data set's bar.
@@ -92,7 +100,7 @@ def obtain(splits: Splits, *, pixels: str, folder: Path, say: Callable[[str], No
         except (CheckpointError, RuntimeError, TypeError, AttributeError):
             say(f"{path} is damaged: it is trained anew")
     say(f"training a small classifier of {splits.title}, once, to judge samples by ...")
-    _train(model := _new(splits), train)
+    _train(model := _new(splits), train, check)
     if (accuracy := model.accuracy(test)) < bar:
         raise ClassifierError(f"the classifier names {accuracy:.2%} of the test images, and {bar:.1%} is its bar")
     try:
@@ -119,7 +127,7 @@ def _new(splits: Splits) -> Classifier:
         return Classifier(splits.image_shape, len(splits.class_names)).to(splits.train.images.device)
 
 
-def _train(model: Classifier, train: Split) -> None:
+def _train(model: Classifier, train: Split, check: Callable[[], None]) -> None:
     """AdamW under a one-cycle schedule, batches of seed 0; leaves the model in eval mode."""
     epochs = max(EPOCHS, math.ceil(LEAST_IMAGES / len(train)))
     generator = torch.Generator(train.images.device).manual_seed(0)
@@ -133,4 +141,5 @@ def _train(model: Classifier, train: Split) -> None:
             F.cross_entropy(model(x), y, label_smoothing=SMOOTHING).backward()
             optimizer.step()
             schedule.step()
+            check()
     model.eval()

@@ -43,6 +43,7 @@ def measure(
     seed: int = EVAL_SEED,
     say: Callable[[str], None] = lambda line: None,
     on_samples: Callable[[int], None] = lambda count: None,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Likelihood, latents and samples of a model on the test images; plain values that fit into JSON.
 
@@ -56,6 +57,7 @@ def measure(
         seed: of all noise but that of the binarisation.
         say: told in a line what takes long.
         on_samples: told how many more samples are decoded, `num_decoded` in all.
+        check: called between the figures and between a classifier's batches; what it raises ends the measuring.
 
     Raises:
         MeasureError: a figure that is no finite number.
@@ -74,8 +76,10 @@ def measure(
     for name, split in _scored(model, splits.test, binarize).items():
         bounds = importance_bounds(model, split, num_samples=num_importance_samples, seed=seed, on_samples=on_samples)
         found[name] = likelihood_figures(model, bounds, num_importance_samples)
+    check()
     found["latents"] = latent_figures(model, splits, seed=seed)
-    found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir, say=say)
+    check()
+    found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir, say=say, check=check)
     if names := _not_finite(found):
         raise MeasureError(f"the model's {names[0]} is no finite number: its weights have diverged")
     return found | {"caveats": _caveats(model, binarize), "warnings": doubts(found)}
@@ -155,12 +159,19 @@ def _not_finite(value: Any, name: str = "") -> list[str]:
 
 
 def _sample_figures(
-    model: VAE, splits: Splits, binarize: str, *, seed: int, cache_dir: Path, say: Callable[[str], None]
+    model: VAE,
+    splits: Splits,
+    binarize: str,
+    *,
+    seed: int,
+    cache_dir: Path,
+    say: Callable[[str], None],
+    check: Callable[[], None],
 ) -> dict[str, Any]:
     if reason := missing_reason(splits):
         return {"missing": reason}
     try:
-        return sample_quality(model, splits, pixels=binarize, seed=seed, folder=cache_dir, say=say)
+        return sample_quality(model, splits, pixels=binarize, seed=seed, folder=cache_dir, say=say, check=check)
     except ClassifierError as error:
         return {"missing": str(error)}
 
@@ -190,9 +201,11 @@ def _caveats(model: VAE, binarize: str) -> list[str]:
     lines = ["the NLL is an upper bound on average, tight as the number of importance samples grows"]
     if binarize == "none" and model.recon_loss == "bce":
         lines.append(
-            "grey pixels as Bernoulli targets are no probabilities: NLL and bits per dimension compare with others of "
-            f"this protocol only; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
+            "pixels between 0 and 1 as Bernoulli targets are no probabilities: NLL and bits per dimension compare with "
+            "others of this protocol only"
         )
+        if model.image_shape[0] == 1:
+            lines[-1] += f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
     if binarize == "threshold":
         lines.append("thresholded images are easier than drawn ones: comparable with this protocol only")
     if model.recon_loss != "bce":

@@ -42,8 +42,10 @@ class Objective(nn.Module):
             output = model(x, y, eps)
             recon = RECON_LOSSES[config.recon_loss](output.logits.float(), x)  # (B,) or (S, B)
             if config.objective != "elbo":
-                kl = model.sampled_kl(output if config.objective == "iwae" else _held_posterior(output))
-                loss = _importance_weighted(output, -(recon + beta * kl), doubly=config.objective == "dreg")
+                doubly = config.objective == "dreg"
+                kl = model.sampled_kl(_held_posterior(output) if doubly else output)
+                log_weights = -(recon + beta * kl)
+                loss = _dreg_loss(output, log_weights, beta) if doubly else -iwae_bound(log_weights)
                 return loss, recon.mean(0), kl.mean(0)
             kl = model.kl(output)
         if eps.ndim > 2:
@@ -59,19 +61,19 @@ def _held_posterior(output: VAEOutput) -> VAEOutput:
     return output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
 
 
-def _importance_weighted(output: VAEOutput, log_weights: Tensor, *, doubly: bool) -> Tensor:
-    """Minus the importance-weighted bound, (B,).
+def _dreg_loss(output: VAEOutput, log_weights: Tensor, beta: float) -> Tensor:
+    """Minus the importance-weighted bound, (B,), with doubly reparameterised gradients. Tucker et al. 2019, eq. 8.
+
+    A sample's gradient to the encoder is weighted by the square of its normalised weight w in place of w. Where the
+    KL is weighted by beta, so is the posterior's log density in it, which leaves beta · w² + (1 - beta) · w.
 
     Args:
         output: its z carries the gradient to the encoder.
-        log_weights: (S, B), with the KL's weight in them.
-        doubly: have doubly reparameterised gradients, Tucker et al. 2019, eq. 8: an encoder's gradient weighted by the
-            squares of the normalised weights. The value is the same.
+        log_weights: (S, B), with the KL's weight in them, and gradients to the posterior through z alone.
+        beta: that weight.
     """
-    bound = iwae_bound(log_weights)
-    if not doubly:
-        return -bound
     weights = torch.softmax(log_weights.detach(), dim=0)
-    output.z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+    factors = beta * weights + (1 - beta)  # the gradient that comes to z has been weighted once
+    output.z.register_hook(lambda gradient: gradient * factors.unsqueeze(-1))
     surrogate = (weights * log_weights).sum(0)
-    return surrogate.detach() - surrogate - bound.detach()
+    return surrogate.detach() - surrogate - iwae_bound(log_weights).detach()

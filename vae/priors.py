@@ -112,10 +112,13 @@ class VampPrior(Prior):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z), nats, (...,), for latents (..., D)."""
         mu, logvar = self._components()  # (K, D)
-        # Sum over D of (z - mu)² / sigma², multiplied out: two products in place of a tensor (..., K, D).
-        precision = torch.exp(-logvar)
+        # Sum over D of (z - mu)² / sigma², multiplied out: two products in place of a tensor (..., K, D). Its terms
+        # cancel where components are narrow: a whole nat of float32 at sigma = 0.003.
+        exact = torch.float32 if z.device.type == "mps" else torch.float64  # which Apple's GPUs don't have
         with torch.autocast(z.device.type, enabled=False):
-            square = z.square() @ precision.T - 2 * z @ (mu * precision).T + (mu.square() * precision).sum(1)
+            far, centre, precision = z.to(exact), mu.to(exact), torch.exp(-logvar.to(exact))
+            square = far.square() @ precision.T - 2 * far @ (centre * precision).T
+            square = (square + (centre.square() * precision).sum(1)).to(z.dtype)
         log_density = -0.5 * (square + logvar.sum(1) + mu.shape[1] * math.log(2 * math.pi))  # (..., K)
         return torch.logsumexp(log_density, dim=-1) - math.log(len(mu))
 

@@ -84,7 +84,14 @@ def draw_samples(model: VAE, labels: Tensor, *, binary: bool, seed: int) -> Tens
 
 
 def sample_quality(
-    model: VAE, splits: Splits, *, pixels: str, seed: int, folder: Path, say: Callable[[str], None]
+    model: VAE,
+    splits: Splits,
+    *,
+    pixels: str,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Distances of samples from the training images, beside those of as many real test images.
 
@@ -95,12 +102,13 @@ def sample_quality(
         seed: of the draws.
         folder: where the classifier is kept.
         say: told in a line what takes long.
+        check: called between a classifier's batches; what it raises ends its training.
 
     Raises:
         ClassifierError: the classifier is not good enough.
     """
     binary, test = pixels != "none", splits.test
-    classifier, accuracy = obtain(splits, pixels=pixels, folder=folder, say=say)
+    classifier, accuracy = obtain(splits, pixels=pixels, folder=folder, say=say, check=check)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:MAX_SAMPLES]
     test = test.take(order)
     drawn = classifier.features(draw_samples(model, test.labels, binary=binary, seed=seed))

@@ -73,7 +73,7 @@ def assess(
         data_dir: the classifier that judges samples is kept below.
         num_importance_samples: samples per test image.
         console: the screen.
-        check: called between blocks of samples; what it raises ends the measuring.
+        check: called often; what it raises ends the measuring.
     """
 
     def on_samples(count: int) -> None:
@@ -85,7 +85,14 @@ def assess(
     cache_dir = data_dir / "classifiers"
     try:
         found = measure(
-            model, splits, protocol=protocol, cache_dir=cache_dir, say=console.say, on_samples=on_samples, **chosen
+            model,
+            splits,
+            protocol=protocol,
+            cache_dir=cache_dir,
+            say=console.say,
+            on_samples=on_samples,
+            check=check,
+            **chosen,
         )
     finally:
         console.close_bar()

@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 Table = list[tuple[str, str]]
 COLLAPSED = (
     "No latent carries anything about the image: posterior collapse, or training that has hardly begun.",
-    "Train for longer, or try --kl_warmup_epochs 10, --free_bits 0.1, a smaller --beta.",
+    "Train for longer, or try --kl_warmup_epochs 10, a smaller --beta or, with the standard prior, --free_bits 0.1.",
 )
 
 
