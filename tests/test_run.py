@@ -441,7 +441,7 @@ def test_latest_moves_to_the_newest_run_and_threads_are_set(tmp_path):
     for name in ("one", "two"):
         assert run_main(tmp_path, "--num_epochs", "1", "--quiet", "--run_name", name, "--threads", "1") == 0
     assert (tmp_path / "outputs/latest").resolve().name == "two"
-    assert "cpu, 1 threads" in (tmp_path / "outputs/two/config.json").read_text()
+    assert 'cpu, 1 thread"' in (tmp_path / "outputs/two/config.json").read_text()
 
 
 def test_overwrite_never_takes_what_is_not_a_run_s(tmp_path, capsys):

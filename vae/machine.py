@@ -46,7 +46,8 @@ def describe_device(device: torch.device) -> str:
     """For a person: `cpu, 2 threads`, `cuda:0, NVIDIA H200`."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
-    return f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
 
 
 def peak_memory_mb() -> float | None:
