@@ -26,7 +26,7 @@ smoke:
 results:
 	python benchmarks/results.py
 
-# The best likelihoods, three seeds: about five hours of one core. Writes to the same two places.
+# The best likelihoods, three seeds: some four hours of two cores. Writes to the same two places.
 record:
 	python benchmarks/results.py --presets record
 	python benchmarks/results.py --presets record-standard --seeds 0

@@ -146,7 +146,7 @@ def likelihood_table(entries: list[Entry]) -> str:
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
         quickest = min(same, key=lambda entry: entry["training_minutes"])
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
-        told = f"`--preset {preset}`, {config.latent_dim} latents, ELBO {spread([-value for value in elbo])}"
+        told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {spread([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
         told += f", {quickest['training_minutes']:.0f} minutes ({quickest['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{spread(nll)}** | here |"))
