@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from vae import classifier
 from vae import measure as measure_module
-from vae.data import load_splits
+from vae.data import Split, load_splits
 from vae.likelihood import ImageBounds
 from vae.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
 from vae.model import VAE
@@ -123,6 +123,17 @@ def test_the_kl_of_each_latent_is_named_for_what_it_is_where_the_prior_is_learne
         ([9.0, 3.0], "KL of each from N(0, 1), which is not the prior: 9.00"),
     ):
         assert told in dict(quick_table({**found, "test": {**terms, "kl_per_dim": each}}))["latents"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_bound_of_binary_images_is_spoken_of_only_where_it_is_given(channels, tmp_path):
+    splits = few(load_splits("digits", tmp_path))
+    pair = {"train": splits.train, "test": splits.test}
+    pair = {name: Split(part.images.repeat(1, channels, 1, 1), part.labels) for name, part in pair.items()}
+    model = VAE(2, hidden_dims=(4,), image_shape=(channels, 28, 28))
+    found = measured(model, replace(splits, **pair), tmp_path)
+    assert ("test_binarised" in found) is (channels == 1)
+    assert any("test_binarised" in line for line in found["caveats"]) is (channels == 1)
 
 
 def test_a_model_that_has_diverged_is_told_in_a_line(tmp_path):

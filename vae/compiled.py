@@ -80,11 +80,11 @@ class CompiledStep:
         Raises:
             CompileError: of whatever layer of the compiler.
         """
+        if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
+            raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
         self._objective(x, y, eps, 1.0)  # what is looked at once, such as the pixels' range
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
-        if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
-            raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
         # As many steps as a process likes to make, each with its own graph.
         settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
         try:

@@ -82,7 +82,7 @@ def measure(
     found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir, say=say, check=check)
     if names := _not_finite(found):
         raise MeasureError(f"the model's {names[0]} is no finite number: its weights have diverged")
-    return found | {"caveats": _caveats(model, binarize), "warnings": doubts(found)}
+    return found | {"caveats": _caveats(model, binarize, found), "warnings": doubts(found)}
 
 
 def num_decoded(model: VAE, splits: Splits, *, binarize: str, num_importance_samples: int) -> int:
@@ -196,16 +196,15 @@ def doubts(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _caveats(model: VAE, binarize: str) -> list[str]:
+def _caveats(model: VAE, binarize: str, found: dict[str, Any]) -> list[str]:
     """What must be said beside the figures."""
     lines = ["the NLL is an upper bound on average, tight as the number of importance samples grows"]
     if binarize == "none" and model.recon_loss == "bce":
+        bound = f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
         lines.append(
             "pixels between 0 and 1 as Bernoulli targets are no probabilities: NLL and bits per dimension compare with "
-            "others of this protocol only"
+            f"others of this protocol only{bound if 'test_binarised' in found else ''}"
         )
-        if model.image_shape[0] == 1:
-            lines[-1] += f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
     if binarize == "threshold":
         lines.append("thresholded images are easier than drawn ones: comparable with this protocol only")
     if model.recon_loss != "bce":
