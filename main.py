@@ -2,8 +2,8 @@
 
 import sys
 
-from vae.cli import parse_args, parse_command
-from vae.errors import UserError, one_line, tell
+from vae.config.cli import parse_args, parse_command
+from vae.system.errors import UserError, one_line, tell
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
 
             return execute(chosen)
         given = parse_args(argv)
-        from vae.launch import resume, train
+        from vae.runs.launch import resume, train
 
         return resume(given) if "resume" in given else train(given)
     except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk

@@ -18,9 +18,9 @@ from torch.profiler import ProfilerActivity, profile
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from throughput import ours  # noqa: E402
+from throughput import ours
 
-from vae.presets import PRESETS, configure  # noqa: E402
+from vae.config.presets import PRESETS, configure
 
 STEPS = 300
 # The first kind with a word that is in an operation's name; Inductor names its loops after what is in them.

@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vae.files import write_atomic, write_json  # noqa: E402
-from vae.presets import PRESETS, configure  # noqa: E402
+from vae.config.presets import PRESETS, configure
+from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "results.json"
 RESULTS = "<!-- results: written by `make results` -->", "<!-- end of results -->"

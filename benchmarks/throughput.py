@@ -28,8 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vae.files import write_atomic, write_json  # noqa: E402
-from vae.presets import configure  # noqa: E402
+from vae.config.presets import configure
+from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "throughput.json"
 START, END = "<!-- throughput: written by `make bench` -->", "<!-- end of throughput -->"
@@ -71,11 +71,12 @@ def ours(preset: str, seed: int, images: int, device: str, *, compiles: bool = T
     """This package's epoch, compiled after the first, as in a run that is long enough."""
     import torch
 
-    from vae.build import build_model, build_optimizer
-    from vae.compiled import CompiledStep
-    from vae.data import load_splits
-    from vae.machine import resolve_precision
-    from vae.train import compile_step, train_epoch
+    from vae.data.datasets import load_splits
+    from vae.model.build import build_model
+    from vae.system.machine import resolve_precision
+    from vae.training.compiled import CompiledStep
+    from vae.training.epoch import compile_step, train_epoch
+    from vae.training.optimizer import build_optimizer
 
     config = configure({"preset": preset, "seed": seed})
     config = dataclasses.replace(config, precision=resolve_precision("auto", torch.device(device)))
@@ -100,9 +101,9 @@ def floor(preset: str, seed: int, images: int, device: str) -> Epoch:
     """An epoch's matrix products and convolutions, forward and backward, and nothing else."""
     import torch
 
-    from vae.build import build_model
-    from vae.machine import resolve_precision
-    from vae.objective import AUTOCAST_DTYPES
+    from vae.model.build import build_model
+    from vae.model.objective import AUTOCAST_DTYPES
+    from vae.system.machine import resolve_precision
 
     config = configure({"preset": preset, "seed": seed})
     dtype = AUTOCAST_DTYPES.get(resolve_precision("auto", torch.device(device)), torch.float32)
@@ -153,7 +154,7 @@ def serve(way: str, preset: str, seed: int, images: int, device: str) -> None:
     """Run an epoch for every line that comes in, and answer with a line of JSON."""
     import torch
 
-    from vae.machine import peak_memory_mb
+    from vae.system.machine import peak_memory_mb
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
     makers: dict[str, Callable[[], Epoch]] = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from main import main
-from vae import sources
+from vae.data import download as sources
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
 

@@ -2,9 +2,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageColor
 
-from vae.arrays import write_csv, write_npz
-from vae.bitmaps import write_gif, write_png
-from vae.canvas import COLORS
+from vae.plots.animation import write_gif, write_png
+from vae.plots.canvas import COLORS
+from vae.system.files import write_csv, write_npz
 
 
 def test_a_png_has_the_image_s_own_pixels(tmp_path):

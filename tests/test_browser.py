@@ -11,8 +11,8 @@ import torch
 from conftest import run_main
 
 from vae import VAE, load_model
-from vae.data import load_splits
-from vae.report import write
+from vae.data.datasets import load_splits
+from vae.runs.report import write
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,7 +1,8 @@
 import torch
 
-from vae.build import build_model, build_optimizer
-from vae.presets import configure
+from vae.config.presets import configure
+from vae.model.build import build_model
+from vae.training.optimizer import build_optimizer
 
 
 def test_the_optimizer_is_the_one_that_was_asked_for():

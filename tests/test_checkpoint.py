@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae import checkpoint
-from vae.checkpoint import CheckpointError
-from vae.files import FileError, write_atomic
+from vae.system import checkpoint
+from vae.system.checkpoint import CheckpointError
+from vae.system.files import FileError, write_atomic
 
 STATE = {key: kind() for key, kind in checkpoint.ENTRIES.items()}
 STATE |= {"model_state": {"w": torch.arange(3.0)}, "epoch": 4, "latent_dim": 2, "image_shape": [1, 28, 28]}

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from main import main
-from vae.cli import parse_args, parse_command
 from vae.config import Config
-from vae.errors import UsageError
-from vae.options import COMMANDS
+from vae.config.cli import parse_args, parse_command
+from vae.config.options import COMMANDS
+from vae.system.errors import UsageError
 
 BAD = [
     (["--num_epochs", "0"], "--num_epochs 0: must be at least 1"),

@@ -12,10 +12,13 @@ from matplotlib.image import imread
 from PIL import Image
 
 from main import main
-from vae import classifier, figures, open_run, scorecard
-from vae.data import load_splits
-from vae.evaluate import posterior
-from vae.options import COMMANDS
+from vae import open_run
+from vae.config.options import COMMANDS
+from vae.data.datasets import load_splits
+from vae.evaluation import classifier
+from vae.evaluation.elbo import posterior
+from vae.plots import images as figures
+from vae.runs import scorecard
 
 
 def use(command, run_dir, *flags):

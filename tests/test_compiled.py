@@ -10,14 +10,15 @@ import pytest
 import torch
 from conftest import load_state, run_main
 
-from vae.build import build_model, build_optimizer
-from vae.compiled import wanted
 from vae.config import Config
-from vae.data import Split
-from vae.divergence import DivergedError
-from vae.errors import UsageError
-from vae.team import ALONE, Team
-from vae.train import compile_step, train_epoch
+from vae.data.datasets import Split
+from vae.model.build import build_model
+from vae.system.distributed import ALONE, Team
+from vae.system.errors import UsageError
+from vae.training.compiled import wanted
+from vae.training.divergence import DivergedError
+from vae.training.epoch import compile_step, train_epoch
+from vae.training.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
@@ -124,7 +125,7 @@ def no_compiler(tmp_path, monkeypatch):
     import torch._inductor.config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("vae.compiled.WORTH_STEPS", 1)
+    monkeypatch.setattr("vae.training.compiled.WORTH_STEPS", 1)
     with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
         yield
 

@@ -17,10 +17,10 @@ from conftest import load_state, run_main
 from test_fuzz import mutate
 
 from main import main
-from vae import data as data_module
 from vae import load_model, open_run, write_report
-from vae.checkpoint import CheckpointError
-from vae.errors import UserError
+from vae.data import datasets as data_module
+from vae.system.checkpoint import CheckpointError
+from vae.system.errors import UserError
 
 MUTANTS = int(os.environ.get("VAE_MUTANTS", "30"))  # for each door and kind of damage; 400 make 4,800
 SLOWEST = 20  # seconds, on a machine that is shared
@@ -139,7 +139,7 @@ DOORS = ("load_model", "open_run", "write_report", "resume", "command")
 
 @pytest.fixture
 def doors(tiny_run, tmp_path, few_images, capsys, monkeypatch):
-    from vae.run import Run
+    from vae.runs.run import Run
 
     monkeypatch.setattr(Run, "_close", lambda *args: None)  # pictures: slow, and they read no file
     shutil.copytree(tiny_run, tmp_path / "root")

@@ -2,10 +2,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from vae.data import Split, load_splits, shuffled_batches
-from vae.errors import UsageError
-from vae.pixels import to_pixels
-from vae.sources import DataError, UnavailableError
+from vae.data.datasets import Split, load_splits, shuffled_batches
+from vae.data.download import DataError, UnavailableError
+from vae.data.pixels import to_pixels
+from vae.system.errors import UsageError
 
 
 def test_mnist_comes_as_uint8_images_with_their_labels(tmp_path, write_idx):
@@ -118,8 +118,8 @@ def test_dynamic_keeps_grey_training_images_and_draws_the_test_set_once(tmp_path
 @pytest.fixture
 def amat(tmp_path, write_idx, monkeypatch):
     """Larochelle & Murray's three files at the size of the small MNIST, drawn from it."""
-    monkeypatch.setattr("vae.data.COUNTS", counts := {"train": 40, "valid": 10, "test": 20})
-    monkeypatch.setattr("vae.static_mnist.COUNTS", counts)
+    monkeypatch.setattr("vae.data.datasets.COUNTS", counts := {"train": 40, "valid": 10, "test": 20})
+    monkeypatch.setattr("vae.data.larochelle.COUNTS", counts)
     write_idx(tmp_path)
     mnist = load_splits("mnist", tmp_path)
     grey = {"train": mnist.train.images[:40], "valid": mnist.train.images[40:], "test": mnist.test.images}

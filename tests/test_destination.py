@@ -1,8 +1,8 @@
 import pytest
 
-from vae.destination import choose, choose_folder
-from vae.errors import UsageError
-from vae.files import FileError
+from vae.commands.destination import choose, choose_folder
+from vae.system.errors import UsageError
+from vae.system.files import FileError
 
 PAIR = ("morph.png", "morph.gif")
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import QUICK, load_state, run_main
 
 from main import main
-from vae.console import Console
-from vae.files import FileError
+from vae.system.console import Console
+from vae.system.files import FileError
 
 MAIN = str(Path(__file__).parent.parent / "main.py")
 

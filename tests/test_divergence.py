@@ -6,12 +6,12 @@ import pytest
 import torch
 from conftest import load_state, run_main
 
-from vae.build import build_optimizer
 from vae.config import Config
-from vae.data import Split
-from vae.divergence import DivergedError
-from vae.model import VAE
-from vae.train import train_epoch
+from vae.data.datasets import Split
+from vae.model.vae import VAE
+from vae.training.divergence import DivergedError
+from vae.training.epoch import train_epoch
+from vae.training.optimizer import build_optimizer
 
 STEPS = 12
 
@@ -54,7 +54,7 @@ def small(**options):
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 @pytest.mark.parametrize("name", ["encoder.head.weight", "encoder.body.0.bias", "decoder.head.weight", "prior"])
 def test_a_gradient_that_is_no_number_is_named_with_its_step(name, value, step, every, monkeypatch):
-    monkeypatch.setattr("vae.divergence.CHECK_EVERY", every)
+    monkeypatch.setattr("vae.training.divergence.CHECK_EVERY", every)
     model, counts = small(prior="flow" if name == "prior" else "standard"), []
     weights = next(model.prior.parameters()) if name == "prior" else model.get_parameter(name)
     spoil(weights, value, step)

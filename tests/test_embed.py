@@ -1,7 +1,7 @@
 import numpy as np
 from sklearn.decomposition import PCA
 
-from vae.embed import plane
+from vae.commands.embed import plane
 
 
 def test_pca_is_scikit_learn_s_up_to_signs():

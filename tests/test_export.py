@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vae import VAE
-from vae import export as module
-from vae.export import ExportError, export
+from vae.commands import export as module
+from vae.commands.export import ExportError, export
 
 MODELS = {
     "dense": {"latent_dim": 3, "hidden_dims": (8,)},

@@ -3,8 +3,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vae import canvas, charts, figures
-from vae.pictures import first_of_each_class, pairs_to_join, tsne
+from vae.evaluation.latents import tsne
+from vae.plots import canvas, charts
+from vae.plots import images as figures
+from vae.plots.pictures import first_of_each_class, pairs_to_join
 
 
 def test_tile_lays_images_row_by_row_with_gaps():

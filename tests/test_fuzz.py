@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from main import main
-from vae import commands, launch, load_model
-from vae.cli import build_command_parser, build_parser
-from vae.errors import UserError
-from vae.options import COMMANDS
+from vae import commands, load_model
+from vae.config.cli import build_command_parser, build_parser
+from vae.config.options import COMMANDS
+from vae.runs import launch
+from vae.system.errors import UserError
 
 MUTANTS = 2000
 

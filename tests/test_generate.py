@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vae import VAE
-from vae.errors import UsageError
-from vae.generate import sample, traverse
+from vae.commands.generate import sample, traverse
+from vae.system.errors import UsageError
 
 
 def test_samples_repeat_with_their_seed():

@@ -10,10 +10,10 @@ from conftest import load_state, run_main
 from PIL import Image
 from test_fuzz import mutate
 
-from vae.data import load_splits
-from vae.image_folder import load_images
-from vae.own_images import prepare
-from vae.sources import DataError
+from vae.data.datasets import load_splits
+from vae.data.download import DataError
+from vae.data.folder import load_images
+from vae.data.own_images import prepare
 
 
 def paint(path, value, *, mode="L", size=(10, 10)):

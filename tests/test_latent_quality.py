@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 from torch.distributions import Categorical as Weights
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from vae import latent_quality
-from vae.latent_quality import aggregate_terms, knn_accuracy, probe_accuracy
+from vae.evaluation import latents as latent_quality
+from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
 
 
 def standard_normal(z):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from vae.data import Split
-from vae.likelihood import importance_bounds
-from vae.losses import gaussian_log_density, iwae_bound
-from vae.model import VAE
-from vae.onednn import OneDNNLinear, quickened
-from vae.pixels import to_pixels
+from vae.data.datasets import Split
+from vae.data.pixels import to_pixels
+from vae.evaluation.likelihood import importance_bounds
+from vae.evaluation.onednn import OneDNNLinear, quickened
+from vae.model.losses import gaussian_log_density, iwae_bound
+from vae.model.vae import VAE
 
 PIXELS, LATENTS = 900, 3
 HALF_LOG_PI = 0.5 * math.log(math.pi)  # a pixel's constant that the squared error leaves out
@@ -112,7 +112,7 @@ def test_running_sums_are_the_formula_over_all_samples_at_once():
     """The noise drawn again, the weights computed plainly in float64."""
     model, split = VAE(2, hidden_dims=(16,), image_shape=(1, 12, 12)), split_of(5, (1, 12, 12))
     found = importance_bounds(model, split, num_samples=120, seed=3)
-    from vae.likelihood import _noise
+    from vae.evaluation.likelihood import _noise
 
     eps = torch.cat([_noise(3, 0, block, 2) for block in range(3)])[:120, :5].double()
     model, x = model.double(), to_pixels(split.images).double()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
-from vae.losses import (
+from vae.model.losses import (
     bernoulli_recon,
     continuous_bernoulli_mean,
     continuous_bernoulli_recon,

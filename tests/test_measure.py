@@ -9,13 +9,13 @@ import torch
 from conftest import run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vae import classifier
-from vae import measure as measure_module
-from vae.data import Split, load_splits
-from vae.likelihood import ImageBounds
-from vae.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
-from vae.model import VAE
-from vae.scorecard import measured_table, quick_table
+from vae.data.datasets import Split, load_splits
+from vae.evaluation import classifier
+from vae.evaluation import measure as measure_module
+from vae.evaluation.likelihood import ImageBounds
+from vae.evaluation.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
+from vae.model.vae import VAE
+from vae.runs.scorecard import measured_table, quick_table
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +177,7 @@ def test_a_run_ends_with_the_final_evaluation_and_a_finished_one_gets_it_by_resu
 
 def test_a_figure_that_is_no_number_is_named(tmp_path, monkeypatch):
     broken = {"frechet": math.inf, "kernel": 0.1}
-    monkeypatch.setattr("vae.measure.sample_quality", lambda *given, **more: broken)
+    monkeypatch.setattr("vae.evaluation.measure.sample_quality", lambda *given, **more: broken)
     splits = few(load_splits("digits", tmp_path))
     with pytest.raises(MeasureError, match="the model's samples frechet is no finite number"):
         measured(VAE(2, hidden_dims=(8,)), splits, tmp_path)

@@ -12,10 +12,12 @@ from conftest import QUICK, run_main
 from PIL import Image
 
 from main import main
-from vae import footprint, memory, presets, tracking
-from vae.build import build_model
-from vae.config import Config
-from vae.memory import TooLargeError
+from vae.config import Config, presets
+from vae.model.build import build_model
+from vae.runs import tracking
+from vae.system import memory
+from vae.system.memory import TooLargeError
+from vae.training import footprint
 
 GB = 10**9
 CPU = torch.device("cpu")
@@ -78,11 +80,12 @@ def test_weights_are_counted_exactly(ema):
 
 ONE_BATCH = """
 import json, sys, torch
-from vae.build import build_model, build_optimizer
+from vae.model.build import build_model
+from vae.training.optimizer import build_optimizer
 from vae.config import Config
 from vae.data import Split
-from vae.footprint import batch_bytes
-from vae.train import train_epoch
+from vae.training.footprint import batch_bytes
+from vae.training.epoch import train_epoch
 config = Config(**json.loads(sys.argv[1]))
 def resident(name): return 1024 * int(next(l for l in open("/proc/self/status") if l.startswith(name)).split()[1])
 model = build_model(config, image_shape=(1, 28, 28), num_classes=0)

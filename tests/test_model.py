@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vae import VAE, interpolate
-from vae.model import reparameterize
+from vae.model.vae import reparameterize
 
 
 def test_default_model_is_the_mlp_of_the_first_command():
@@ -64,7 +64,7 @@ def test_a_conditional_model_uses_its_labels_and_asks_for_them(arch):
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "silu", "gelu", "tanh"])
 def test_activations_stand_between_the_layers(activation):
-    from vae.networks import ACTIVATIONS
+    from vae.model.networks import ACTIVATIONS
 
     kinds = [type(m) for m in VAE(2, hidden_dims=(4, 4), activation=activation).modules()]
     assert kinds.count(ACTIVATIONS[activation]) == 4

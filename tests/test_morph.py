@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vae.morph import path_between
+from vae.commands.interpolate import path_between
 
 
 def test_a_linear_path_is_the_straight_line_and_holds_its_ends():

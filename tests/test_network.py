@@ -15,8 +15,8 @@ import time
 import pytest
 from torchvision.datasets import MNIST
 
-from vae import sources
-from vae.sources import FILES, UnavailableError, load_idx_set
+from vae.data import download as sources
+from vae.data.download import FILES, UnavailableError, load_idx_set
 
 # urllib's errors keep their sockets until they are collected, which `server` sees to while these filters hold.
 pytestmark = [
@@ -114,7 +114,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from torchvision.datasets import MNIST
-from vae import sources
+from vae.data import download as sources
 port, digests, sums, folder = json.loads(sys.argv[1])
 MNIST.mirrors, MNIST.resources = [f"http://127.0.0.1:{port}/mnist/"], digests
 sources.SHA256["mnist"] = sums

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
-from vae.augment import distort
-from vae.averaging import WeightAverage
 from vae.config import Config
-from vae.data import load_splits
-from vae.losses import RECON_LOSSES, gaussian_log_density, iwae_bound, standard_normal_log_density
-from vae.model import VAE, reparameterize
-from vae.objective import Objective
-from vae.train import train_epoch
+from vae.data.augment import distort
+from vae.data.datasets import load_splits
+from vae.model.losses import RECON_LOSSES, gaussian_log_density, iwae_bound, standard_normal_log_density
+from vae.model.objective import Objective
+from vae.model.vae import VAE, reparameterize
+from vae.training.ema import WeightAverage
+from vae.training.epoch import train_epoch
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
-from vae.errors import UsageError
-from vae.own_images import find, prepare
-from vae.sources import DataError
+from vae.data.download import DataError
+from vae.data.own_images import find, prepare
+from vae.system.errors import UsageError
 
 SHAPE = (1, 28, 28)
 

@@ -15,8 +15,8 @@ import torch
 from conftest import QUICK, load_state, run_main
 
 from main import main
-from vae.files import take_lock
-from vae.run import Run
+from vae.runs.run import Run
+from vae.system.files import take_lock
 
 ROOT = Path(__file__).parent.parent
 SHORT = [*QUICK, "--num_epochs", "1", "--sample_every", "0", "--threads", "1"]

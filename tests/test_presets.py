@@ -2,8 +2,8 @@ import pytest
 
 from main import main
 from vae.config import Config
-from vae.errors import UsageError
-from vae.presets import PRESETS, configure, describe
+from vae.config.presets import PRESETS, configure, describe
+from vae.system.errors import UsageError
 
 
 def test_the_defaults_are_a_preset_too():
@@ -62,7 +62,7 @@ def test_list_presets_prints_each_with_flags_that_work(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--list_presets"])
     assert capsys.readouterr().out.strip() == describe()
-    from vae.cli import parse_args
+    from vae.config.cli import parse_args
 
     lines = describe().split("\n")
     starts = [next(i for i, line in enumerate(lines) if line.startswith(name)) for name in PRESETS] + [len(lines)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from vae.model import VAE
-from vae.priors import RealNVP, StandardNormal, VampPrior
+from vae.model.priors import RealNVP, StandardNormal, VampPrior
+from vae.model.vae import VAE
 
 
 def shaken(prior, seed=0):

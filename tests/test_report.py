@@ -13,14 +13,16 @@ import torch
 from conftest import run_main
 
 from main import main
-from vae import VAE, canvas, explorer, load_model, report
-from vae.checkpoint import CheckpointError
-from vae.cli import parse_args
-from vae.data import load_splits
-from vae.errors import UserError
-from vae.markup import PAGE, data_block, escape
-from vae.presets import EXPECTED, command_line, configure, expectation
-from vae.report import write_report
+from vae import VAE, load_model
+from vae.config.cli import parse_args
+from vae.config.presets import EXPECTED, command_line, configure, expectation
+from vae.data.datasets import load_splits
+from vae.plots import canvas
+from vae.report import explorer, page
+from vae.report.markup import STATIC, TEMPLATES, data_block, escape
+from vae.runs.report import write_report
+from vae.system.checkpoint import CheckpointError
+from vae.system.errors import UserError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{data}} \u2028\u202e&amp;"
 
@@ -88,7 +90,7 @@ def test_the_page_refers_to_nothing_outside_itself(finished_run):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:", "#")), (tag, name, value[:80])
         assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
-    for file in PAGE.iterdir():
+    for file in (*STATIC.iterdir(), *TEMPLATES.iterdir()):
         source = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")  # a name, never fetched
         assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)|fetch\(|XMLHttp|WebSocket|import\(", source), file
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
@@ -311,7 +313,7 @@ def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, t
 
 def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_among_them():
     for length in (1, 2, 500, 501, 12_345):
-        shown = [row["epoch"] for row in report._thinned([{"epoch": n + 1} for n in range(length)])]
+        shown = [row["epoch"] for row in page.thinned([{"epoch": n + 1} for n in range(length)])]
         assert len(shown) == min(length, 500) and (shown[0], shown[-1]) == (1, length)
         assert np.ptp(np.diff(shown)) <= 1 if length > 1 else True
 
@@ -354,7 +356,7 @@ def test_the_command_to_reproduce_a_run_means_the_same_run(given):
 
 
 def test_the_page_colours_classes_as_the_pictures_do():
-    style = (PAGE / "report.css").read_text()
+    style = (STATIC / "report.css").read_text()
     first = style.index("--class-0")
     colors = re.findall(r"--class-\d: (#\w+);", style[first : style.index("@media", first)])
     assert tuple(colors) == canvas.COLORS

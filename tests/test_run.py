@@ -15,11 +15,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
-from vae import learner as learner_module
 from vae import load_model
-from vae import run as run_module
-from vae.checkpoint import CheckpointError
-from vae.data import load_splits
+from vae.data.datasets import load_splits
+from vae.runs import run as run_module
+from vae.system.checkpoint import CheckpointError
+from vae.training import learner as learner_module
 
 PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation", "latent_scatter", "manifold")
 
@@ -232,8 +232,8 @@ def test_a_taken_name_is_refused_and_overwrite_is_explicit(tmp_path, capsys):
 
 
 def test_unnamed_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
-    from vae import folders
     from vae.config import Config
+    from vae.runs import folders
 
     config = Config(output_dir=str(tmp_path / "outputs"), log_dir=str(tmp_path / "runs"))
     frozen = folders.datetime(2030, 1, 2, 3, 4, 5)
@@ -391,7 +391,8 @@ def test_a_checkpoint_of_another_model_is_told_in_a_line(finished_run, tmp_path)
 
 def spy_on(monkeypatch, name):
     """Record the keyword arguments of a figure that is drawn."""
-    from vae import charts, figures
+    from vae.plots import charts
+    from vae.plots import images as figures
 
     home = charts if hasattr(charts, name) else figures
     calls, real = [], getattr(home, name)
@@ -510,7 +511,7 @@ def test_going_on_keeps_the_earlier_results_under_another_name_and_quiet_does_no
 
 
 def test_a_run_in_training_is_not_taken_up_by_another_process(finished_run, capsys):
-    code = "import sys, time; from vae.files import take_lock; from pathlib import Path; "
+    code = "import sys, time; from vae.system.files import take_lock; from pathlib import Path; "
     code += "lock = take_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, finished_run / "outputs/whole/.lock"], stdout=subprocess.PIPE
@@ -539,7 +540,7 @@ def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
         "--log_dir",
         "l",
     ]
-    command = [sys.executable, str(Path(run_module.__file__).parent.parent / "main.py"), *flags]
+    command = [sys.executable, str(Path(run_module.__file__).parents[2] / "main.py"), *flags]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()

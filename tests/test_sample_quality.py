@@ -7,11 +7,12 @@ import pytest
 import scipy.linalg
 import torch
 
-from vae import classifier, sample_quality
-from vae.classifier import Classifier, ClassifierError, obtain
-from vae.data import load_splits
-from vae.model import VAE
-from vae.sample_quality import draw_samples, frechet_distance, kernel_distance, squared_mmd
+from vae.data.datasets import load_splits
+from vae.evaluation import classifier
+from vae.evaluation import samples as sample_quality
+from vae.evaluation.classifier import Classifier, ClassifierError, obtain
+from vae.evaluation.samples import draw_samples, frechet_distance, kernel_distance, squared_mmd
+from vae.model.vae import VAE
 
 
 def test_frechet_distance_is_that_of_scipy_s_matrix_root():

@@ -1,6 +1,6 @@
 import pytest
 
-from vae.schedule import learning_rate, warmup
+from vae.training.schedule import learning_rate, warmup
 
 COSINE = {"lr": 2.0, "schedule": "cosine", "warmup_epochs": 0.0, "num_epochs": 10}
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import idx_bytes
 
-from vae import sources
-from vae.sources import FILES, DataError, UnavailableError, load_idx_set, read_idx
+from vae.data import download as sources
+from vae.data.download import FILES, DataError, UnavailableError, load_idx_set, read_idx
 
 REAL_TORCHVISION, REAL_NPM = sources._fetch_torchvision, sources._fetch_npm
 

@@ -10,8 +10,8 @@ import torch
 from conftest import QUICK, load_state
 
 from main import main
-from vae.errors import UsageError
-from vae.team import ALONE, Team, together
+from vae.system.distributed import ALONE, Team, together
+from vae.system.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]

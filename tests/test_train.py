@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
 from vae.config import Config
-from vae.data import Split, load_splits
-from vae.divergence import DivergedError
-from vae.evaluate import evaluate, posterior
-from vae.model import VAE
-from vae.train import train_epoch
+from vae.data.datasets import Split, load_splits
+from vae.evaluation.elbo import evaluate, posterior
+from vae.model.vae import VAE
+from vae.training.divergence import DivergedError
+from vae.training.epoch import train_epoch
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_loss_that_blows_up_stops_the_epoch_soon_and_names_the_step(digits, mo
             with torch.no_grad():
                 model.decoder.head.weight.fill_(float("inf"))
 
-    monkeypatch.setattr("vae.divergence.CHECK_EVERY", 4)
+    monkeypatch.setattr("vae.training.divergence.CHECK_EVERY", 4)
     with pytest.raises(DivergedError, match="epoch 7, step 6:"):
         epoch(model, digits, number=7, batch_size=10, on_batch=poison)
     assert len(counts) == 7  # found when step 8 was looked at, of 144
@@ -210,7 +210,7 @@ def test_evaluation_doesn_t_depend_on_chunks_and_changes_nothing(digits, monkeyp
     model = VAE(2, hidden_dims=(16,))
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     scores = evaluate(model, digits)
-    monkeypatch.setattr("vae.evaluate.CHUNK", 77)
+    monkeypatch.setattr("vae.evaluation.elbo.CHUNK", 77)
     again = evaluate(model, digits)
     assert again[:5] == pytest.approx(scores[:5], rel=1e-6)
     assert torch.equal(rng, torch.get_rng_state())

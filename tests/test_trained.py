@@ -8,10 +8,10 @@ import torch
 from conftest import load_state, run_main
 
 from vae import open_run
-from vae.checkpoint import CheckpointError
-from vae.data import load_splits
-from vae.errors import UsageError
-from vae.sources import DataError
+from vae.data.datasets import load_splits
+from vae.data.download import DataError
+from vae.system.checkpoint import CheckpointError
+from vae.system.errors import UsageError
 
 
 def test_a_run_opens_with_its_model_its_data_and_its_words(finished_run):
@@ -102,8 +102,8 @@ def test_a_split_that_was_not_held_out_is_refused(tmp_path):
 
 
 def test_an_interrupted_run_opens(tmp_path, monkeypatch):
-    from vae import learner as learner_module
-    from vae.stopping import Stopped
+    from vae.system.stopping import Stopped
+    from vae.training import learner as learner_module
 
     def stop(*args, **kwargs):
         raise Stopped(15)

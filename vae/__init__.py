@@ -4,26 +4,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae.build import load_model
-    from vae.model import VAE, VAEOutput, interpolate, reparameterize
-    from vae.report import write_report
-    from vae.trained import Trained, open_run
+    from vae.model import VAE, VAEOutput, interpolate, load_model, reparameterize
+    from vae.runs.report import write_report
+    from vae.runs.trained import Trained, open_run
 
 _HOMES = {
-    "Trained": "vae.trained",
-    "VAE": "vae.model",
-    "VAEOutput": "vae.model",
-    "interpolate": "vae.model",
-    "load_model": "vae.build",
-    "open_run": "vae.trained",
-    "reparameterize": "vae.model",
-    "write_report": "vae.report",
+    "Trained": "vae.runs.trained",
+    "VAE": "vae.model.vae",
+    "VAEOutput": "vae.model.vae",
+    "interpolate": "vae.model.vae",
+    "load_model": "vae.model.build",
+    "open_run": "vae.runs.trained",
+    "reparameterize": "vae.model.vae",
+    "write_report": "vae.runs.report",
+}
+# What the commands do, as modules: `from vae import generate`.
+_MODULES = {
+    "embed": "vae.commands.embed",
+    "export": "vae.commands.export",
+    "generate": "vae.commands.generate",
+    "morph": "vae.commands.interpolate",
+    "reconstruct": "vae.commands.reconstruct",
+    "scorecard": "vae.runs.scorecard",
 }
 __all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run", "reparameterize", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use: `python main.py --help` must not wait for torch."""
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'vae' has no attribute {name!r}")

@@ -1,0 +1,19 @@
+"""A file per command, named as the command is, and the session they share."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from importlib import import_module
+
+from vae.config.options import Options
+
+
+def execute(chosen: Options) -> int:
+    """Carry out a command. Returns the exit code."""
+    from vae.commands.session import Session  # here, so that importing this room costs no torch
+    from vae.system.memory import refusals_told
+
+    command = import_module(f"vae.commands.{chosen.name}")
+    with refusals_told(), closing(Session(chosen)) as session:
+        command.run(session, chosen)
+    return 0

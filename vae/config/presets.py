@@ -1,0 +1,167 @@
+"""Known systems, each one flag away; any other flag overrides its part."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any, NamedTuple
+
+from vae.config.config import Config
+from vae.system.errors import UsageError
+
+MLP_32D: dict[str, Any] = {"latent_dim": 32, "optimizer": "adam", "batch_size": 128, "num_epochs": 20}
+MLP_20D: dict[str, Any] = {**MLP_32D, "hidden_dims": (512, 256), "latent_dim": 20}
+
+RECORD: dict[str, Any] = {
+    "binarize": "dynamic",
+    "hidden_dims": (512, 512, 512, 512),
+    "latent_dim": 40,
+    "block": "residual",
+    "activation": "silu",
+    "mean_bias": True,
+    "objective": "dreg",
+    "num_samples_train": 5,
+    "kl_warmup_epochs": 8.0,
+    "batch_size": 256,
+    "lr": 2e-3,
+    "lr_schedule": "cosine",
+    "lr_warmup_epochs": 2.0,
+    "ema": 0.9995,
+    "augment": 0.5,
+    "augment_until": 0.8,
+    "sample_every": 20,
+}
+
+TUNED: dict[str, Any] = {"activation": "gelu", "lr_schedule": "cosine", "ema": 0.998, "mean_bias": True}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mlp-2d": {},
+    "conv-2d": {
+        "arch": "conv",
+        "base_channels": 64,
+        "activation": "leaky_relu",
+        "recon_loss": "mse",
+        "optimizer": "adam",
+        "lr": 5e-4,
+        "lr_warmup_epochs": 1.0,  # without it Adam's first steps drive every pixel to black, and none comes back
+        "num_epochs": 200,
+        "val_split": 0.2,
+    },
+    "mlp-64d": {
+        "hidden_dims": (128,),
+        "latent_dim": 64,
+        "optimizer": "adam",
+        "batch_size": 128,
+        "num_epochs": 25,
+        "side_by_side": True,
+    },
+    "mlp-32d": {**MLP_32D, "sample_every": 1, "checkpoint_every": 1},
+    "mlp-20d": MLP_20D,
+    "mlp-32d-tuned": {
+        **MLP_32D,
+        **TUNED,
+        "optimizer": "adamw",
+        "weight_decay": 0.02,
+        "lr": 6e-3,
+        "lr_warmup_epochs": 0.5,
+    },
+    "mlp-20d-tuned": {**MLP_20D, **TUNED, "lr": 2e-3},
+    "record": {**RECORD, "num_epochs": 200, "augment": 0.75, "prior": "flow"},
+    "record-standard": {**RECORD, "num_epochs": 135},
+}
+
+DESCRIPTIONS = {
+    "mlp-2d": "the defaults: a map of the digits in the plane",
+    "conv-2d": "convolutions and squared error, on an 80/20 split",
+    "mlp-64d": "small dense nets, many latents; the saved model drawn side by side",
+    "mlp-32d": "grids and a checkpoint after every epoch, mixed precision",
+    "mlp-20d": "two hidden layers, the usual notebook's sizes",
+    "mlp-32d-tuned": "mlp-32d at the same size and length, by a better recipe",
+    "mlp-20d-tuned": "mlp-20d likewise",
+    "record": "the best likelihood: dense nets, a learned prior, about 45 minutes of two CPU cores",
+    "record-standard": "the like with the standard normal prior, in less time",
+}
+
+
+class Expected(NamedTuple):
+    """What a preset's test loss comes to on MNIST, nats per image: `benchmarks/results.json` in two numbers."""
+
+    num_epochs: int
+    seeds: int
+    mean: float
+    std: float
+
+
+EXPECTED = {
+    "mlp-2d": Expected(60, 3, 148.02, 0.47),
+    "conv-2d": Expected(5, 3, 38.43, 0.33),
+    "mlp-64d": Expected(25, 3, 107.56, 0.16),
+    "mlp-32d": Expected(20, 3, 103.06, 0.07),
+    "mlp-20d": Expected(20, 3, 100.03, 0.13),
+    "mlp-32d-tuned": Expected(20, 3, 100.09, 0.16),
+    "mlp-20d-tuned": Expected(20, 3, 96.93, 0.32),
+}
+
+
+def expectation(config: Config) -> tuple[Expected | None, str]:
+    """What the test loss of a run should be; or `None`, and why there is no such figure."""
+    expected = EXPECTED.get(config.preset)
+    if expected is None:
+        return None, f"no figures have been measured for the preset {config.preset}"
+    if config.dataset not in ("auto", "mnist"):
+        return None, f"figures have been measured on MNIST only, and this is {config.dataset}"
+    usual = configure({"preset": config.preset, "num_epochs": expected.num_epochs}).hparams()
+    free = {"dataset", "precision", "seed"}  # these move the figure by no more than the seeds do
+    for name, value in config.hparams().items():
+        if name not in free and value != usual[name]:
+            told = f"{name} is {_plain(value)}, not {_plain(usual[name])}"
+            return None, f"this is not the {config.preset} that was measured: {told}"
+    return expected, ""
+
+
+def command_line(config: Config) -> str:
+    """The command that trains this run again, whatever the defaults of its preset are left unsaid."""
+    usual = dataclasses.asdict(configure({"preset": config.preset, "gif": config.gif})) | {"gif": False}
+    left_out = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
+    given: dict[str, Any] = {"preset": config.preset} if config.preset != "mlp-2d" else {}
+    given |= {"dataset": config.dataset, "seed": config.seed}
+    given |= {name: value for name, value in config.to_dict().items() if name not in left_out and value != usual[name]}
+    words = ["python", "main.py"]
+    for name, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
+
+
+def configure(given: dict[str, Any]) -> Config:
+    """The preset's knobs, or the defaults, with those that were given in their place.
+
+    Raises:
+        UsageError: an unknown preset, or a value or combination that can't be.
+    """
+    preset = given.get("preset", "mlp-2d")
+    if preset not in PRESETS:
+        raise UsageError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")
+    values = {**PRESETS[preset], **given}
+    if values.get("optimizer") == "adam":
+        values.setdefault("weight_decay", 0.0)
+    if values.get("gif"):
+        values.setdefault("sample_every", 1)  # a frame of every epoch
+    return Config(**values)
+
+
+def describe() -> str:
+    """Every preset with what it sets, for `--list_presets`."""
+    lines = []
+    for name, knobs in PRESETS.items():
+        config = configure({"preset": name})
+        lines += [f"{name}  {DESCRIPTIONS[name]}", f"    {config.model_name}, {config.recipe}"]
+        flags = (f"--{knob}" if value is True else f"--{knob} {_plain(value)}" for knob, value in knobs.items())
+        lines += ["    " + " ".join(flags)] if knobs else []
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,5 @@
+"""What is measured of a model: always in float32, with beta 1."""
+
+from vae.evaluation.elbo import evaluate, posterior
+
+__all__ = ["evaluate", "posterior"]

@@ -1,0 +1,134 @@
+"""How near samples are to real images, on the features of a classifier trained here.
+
+The features are this project's own: a distance is comparable with others of the same data, pixels and classifier, and
+never with a published FID or KID.
+
+Shapes: N and M images of two sets, P features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae.data.datasets import Splits
+from vae.evaluation.classifier import BARS, CHUNK, obtain
+from vae.model.vae import VAE
+
+SUBSETS, SUBSET_SIZE = 50, 1000
+MAX_SAMPLES = 10_000
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Squared Fréchet distance of the Gaussians fitted to features a (N, P) and b (M, P). Heusel et al. 2017, eq. 6."""
+    a, b = a.double(), b.double()
+    first, second = torch.atleast_2d(a.T.cov()), torch.atleast_2d(b.T.cov())
+    values, vectors = torch.linalg.eigh(first)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()  # tr (first · second)^(1/2)
+    distance = (a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * cross
+    return distance.item()
+
+
+def squared_mmd(a: Tensor, b: Tensor) -> Tensor:
+    """Unbiased squared maximum mean discrepancy, scalar, under the kernel (a·b / P + 1)³. Bińkowski et al. 2018, eq. 4.
+
+    Args:
+        a: (N, P), N at least 2.
+        b: (M, P), M at least 2.
+    """
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.T / x.shape[1] + 1).pow(3)
+
+    def within(x: Tensor) -> Tensor:
+        values = kernel(x, x)
+        return (values.sum() - values.trace()) / (len(x) * (len(x) - 1))
+
+    return within(a) + within(b) - 2 * kernel(a, b).mean()
+
+
+def kernel_distance(a: Tensor, b: Tensor, *, seed: int) -> tuple[float, float]:
+    """Mean and standard deviation of `squared_mmd` over random subsets, of at most half of either set."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(SUBSET_SIZE, len(a) // 2, len(b) // 2)
+    a, b = a.double(), b.double()
+
+    def subset(points: Tensor) -> Tensor:
+        return points[torch.randperm(len(points), generator=generator)[:size]]
+
+    values = torch.stack([squared_mmd(subset(a), subset(b)) for _ in range(SUBSETS)])
+    return values.mean().item(), values.std().item()
+
+
+@torch.no_grad()
+def draw_samples(model: VAE, labels: Tensor, *, binary: bool, seed: int) -> Tensor:
+    """As many draws of the model as there are labels (N,), which a conditional one follows: (N, C, H, W) in [0, 1].
+
+    Args:
+        model: on the labels' device, in eval mode.
+        labels: (N,).
+        binary: pixels drawn from Bernoulli(mean); else their means.
+        seed: of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: every device draws the same
+    parts = []
+    for y in labels.split(CHUNK):
+        means = model.sample(len(y), y, generator=generator).cpu()
+        parts.append(torch.bernoulli(means, generator=generator) if binary else means)
+    return torch.cat(parts).to(labels.device)
+
+
+def sample_quality(
+    model: VAE,
+    splits: Splits,
+    *,
+    pixels: str,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Distances of samples from the training images, beside those of as many real test images.
+
+    Args:
+        model: in eval mode, on the splits' device.
+        splits: of a data set with a bar (`missing_reason`), training and test pixels of one kind.
+        pixels: how they were made binary; `none` has pixel means held against grey images, else draws against binary.
+        seed: of the draws.
+        folder: where the classifier is kept.
+        say: told in a line what takes long.
+        check: called between a classifier's batches; what it raises ends its training.
+
+    Raises:
+        ClassifierError: the classifier is not good enough.
+    """
+    binary, test = pixels != "none", splits.test
+    classifier, accuracy = obtain(splits, pixels=pixels, folder=folder, say=say, check=check)
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:MAX_SAMPLES]
+    test = test.take(order)
+    drawn = classifier.features(draw_samples(model, test.labels, binary=binary, seed=seed))
+    real, held_out = (classifier.features_of(split.images) for split in (splits.train, test))
+    scale = real.square().mean().sqrt()  # the classifier's own, which says nothing
+    found: dict[str, Any] = {
+        "compared": "binary draws with binary images" if binary else "pixel means with grey images",
+        "num_samples": len(drawn),
+        "seed": seed,
+        "classifier_accuracy": accuracy,
+    }
+    for suffix, features in (("", drawn), ("_floor", held_out)):
+        found[f"frechet{suffix}"] = frechet_distance(features / scale, real / scale)
+        mean, std = kernel_distance(features / scale, real / scale, seed=seed)
+        found |= {f"kernel{suffix}": mean, f"kernel{suffix}_std_over_subsets": std}
+    return found
+
+
+def missing_reason(splits: Splits) -> str:
+    """Why samples of these images can't be judged here; empty where they can."""
+    if not splits.class_names:
+        return "there are no labels to train a classifier on"
+    return "" if splits.name in BARS else f"there is no bar for a classifier of {splits.title}"

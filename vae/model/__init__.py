@@ -1,0 +1,6 @@
+"""What the paper is about: q(z|x), p(z), p(x|z) and the objective."""
+
+from vae.model.build import load_model
+from vae.model.vae import VAE, VAEOutput, interpolate, reparameterize
+
+__all__ = ["VAE", "VAEOutput", "interpolate", "load_model", "reparameterize"]

@@ -1,0 +1,197 @@
+"""The variational autoencoder: q(z|x), p(z) and p(x|z) in one module (Kingma & Welling 2014).
+
+Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim, S samples or steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae.model.losses import continuous_bernoulli_mean, gaussian_kl, gaussian_log_density
+from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae.model.priors import RealNVP, StandardNormal, VampPrior
+
+
+class VAEOutput(NamedTuple):
+    """What one pass through the model gives."""
+
+    logits: Tensor  # (B, C, H, W) or (S, B, C, H, W) decoder output before the sigmoid
+    mu: Tensor  # (B, D) mean of q(z|x)
+    logvar: Tensor  # (B, D) log variance of q(z|x)
+    z: Tensor  # (B, D) or (S, B, D) the samples that were decoded
+
+
+def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Tensor:
+    """z = mu + sigma · eps, (B, D) or (S, B, D). Kingma & Welling 2014, sec. 2.4.
+
+    Args:
+        mu: (B, D).
+        logvar: (B, D), log sigma².
+        eps: (B, D) standard normal noise, or (S, B, D); `None` draws (B, D) from torch's global generator.
+    """
+    if eps is None:
+        eps = torch.randn_like(mu)
+    return mu + torch.exp(0.5 * logvar) * eps
+
+
+class VAE(nn.Module):
+    """Encoder, prior and decoder. `VAE(latent_dim=2)` alone is the default model.
+
+    Args:
+        latent_dim: D.
+        arch: `mlp` or `conv`.
+        hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
+        base_channels: of the convolutional nets.
+        activation: between layers, a key of `networks.ACTIVATIONS`.
+        block: what the dense nets are made of: `plain`, `gated` or `residual`.
+        image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
+        num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
+        recon_loss: the likelihood that `decode` gives the mean of, a key of `losses.RECON_LOSSES`.
+        prior: `standard`, or learned: `vamp` (not for conditional models) or `flow` (two latents at least).
+        num_pseudo_inputs: of `vamp`.
+        num_couplings: of `flow`.
+        prior_width: of the hidden layers in `flow`.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        *,
+        arch: str = "mlp",
+        hidden_dims: Sequence[int] = (512,),
+        base_channels: int = 64,
+        activation: str = "relu",
+        block: str = "plain",
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 0,
+        recon_loss: str = "bce",
+        prior: str = "standard",
+        num_pseudo_inputs: int = 500,
+        num_couplings: int = 6,
+        prior_width: int = 256,
+    ) -> None:
+        super().__init__()
+        if arch not in ("mlp", "conv"):
+            raise ValueError(f"arch is {arch!r}: mlp or conv")
+        if arch == "conv" and (image_shape[1] % 4 or image_shape[2] % 4):
+            raise ValueError(f"image_shape is {image_shape}: conv nets need height and width in multiples of 4")
+        self.latent_dim = latent_dim
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.recon_loss = recon_loss
+        self._range_checked = False
+        self.encoder: MLPEncoder | ConvEncoder
+        self.decoder: MLPDecoder | ConvDecoder
+        shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
+        if arch == "conv":
+            self.encoder = ConvEncoder(image_shape, base_channels, latent_dim, **shared)
+            self.decoder = ConvDecoder(latent_dim, base_channels, image_shape, **shared)
+        else:
+            self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim, block=block, **shared)
+            self.decoder = MLPDecoder(latent_dim, tuple(reversed(hidden_dims)), image_shape, block=block, **shared)
+        self.prior: StandardNormal | VampPrior | RealNVP
+        if prior == "vamp":
+            self.prior = VampPrior(self.encode, num_pseudo_inputs, image_shape)
+        elif prior == "flow":
+            self.prior = RealNVP(latent_dim, num_couplings, prior_width)
+        else:
+            self.prior = StandardNormal(latent_dim)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Parameters of q(z|x, y): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
+        if not x.is_floating_point():
+            raise ValueError(f"images are {x.dtype}: pixels must be floats in [0, 1] (images / 255)")
+        mu, logvar = self.encoder(x, self._one_hot(y))
+        return mu, logvar
+
+    def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The decoder's raw output, (..., C, H, W), for latents z (..., D) with labels y as the last of these sizes."""
+        y = self._one_hot(y)
+        if z.ndim > 2 and y is not None:
+            y = y.expand(*z.shape[:-1], -1).flatten(0, -2)
+        logits = self.decoder(z.flatten(0, -2), y)
+        return logits.unflatten(0, z.shape[:-1])
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Pixel means E[x|z, y] in [0, 1], (..., C, H, W), for latents z (..., D)."""
+        logits = self.logits(z, y)
+        return continuous_bernoulli_mean(logits) if self.recon_loss == "continuous_bernoulli" else torch.sigmoid(logits)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> VAEOutput:
+        """Encode, sample with noise `eps`, (B, D) or (S, B, D), drawn when `None`, and decode.
+
+        Raises:
+            ValueError: pixels outside [0, 1], looked at in the first batch.
+        """
+        if not self._range_checked:  # once: on a GPU each look would wait for the device
+            low, high = x.min().item(), x.max().item()
+            if low < 0 or high > 1:
+                raise ValueError(f"pixels from {low:g} to {high:g}: they must lie in [0, 1] (images / 255)")
+            self._range_checked = True
+        mu, logvar = self.encode(x, y)
+        z = reparameterize(mu, logvar, eps)
+        return VAEOutput(self.logits(z, y), mu, logvar, z)
+
+    def kl(self, output: VAEOutput) -> Tensor:
+        """KL(q(z|x) || p(z)), nats per image, (B,), in closed form; of a learned prior one-sample estimates, as z."""
+        if isinstance(self.prior, StandardNormal):
+            return gaussian_kl(output.mu, output.logvar)
+        return self.sampled_kl(output)
+
+    def sampled_kl(self, output: VAEOutput) -> Tensor:
+        """log q(z|x) - log p(z) at the samples z, (B,) or (S, B): an unbiased estimate of the KL in nats per image."""
+        return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]; conditional models take y, (n,) or (1,)."""
+        device = next(self.parameters()).device
+        y = None if y is None else y.expand(n)
+        return self.decode(self.prior.sample(n, generator=generator, device=device, temperature=temperature), y)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Pixel means decoded from the posterior mean of x, (B, C, H, W) in [0, 1]."""
+        mu, _ = self.encode(x, y)
+        return self.decode(mu, y)
+
+    def _one_hot(self, y: Tensor | None) -> Tensor | None:
+        """(B, K) for a conditional model, `None` for any other: labels given to one of those are not looked at."""
+        if not self.num_classes:
+            return None
+        if y is None:
+            raise ValueError(f"a class-conditional model needs labels y, integers below {self.num_classes}")
+        return F.one_hot(y, self.num_classes).float()
+
+
+@torch.no_grad()
+def interpolate(model: VAE, z1: Tensor, z2: Tensor, *, steps: int = 8, y: Tensor | None = None) -> Tensor:
+    """Decode `steps` points on the straight line from z1 to z2, both included.
+
+    Args:
+        model: the decoder's owner.
+        z1: (D,) or (1, D).
+        z2: as z1.
+        steps: S, at least 2.
+        y: class label of a conditional model, (1,).
+
+    Returns:
+        Pixel means (S, C, H, W) in [0, 1].
+    """
+    if steps < 2:
+        raise ValueError(f"steps is {steps}: an interpolation has at least its two ends")
+    weights = torch.linspace(0, 1, steps, device=z1.device).unsqueeze(1)  # (S, 1)
+    z = torch.lerp(z1.reshape(1, -1), z2.reshape(1, -1), weights)  # (S, D)
+    return model.decode(z, None if y is None else y.expand(steps))

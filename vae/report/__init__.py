@@ -1,0 +1,1 @@
+"""Values in, one HTML page out: templates, scripts and style."""

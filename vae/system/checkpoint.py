@@ -1,0 +1,115 @@
+"""Checkpoints: tensors and plain Python only, written whole or not at all, loaded without running code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae.system.files import FileError, write_atomic
+from vae.system.memory import is_refusal
+
+FORMAT = 1  # raised when an older reader would misread a newer file
+ENTRIES: dict[str, type] = {
+    "format": int,
+    "model_state": dict,
+    "trained_state": dict,
+    "optimizer_state": dict,
+    "scaler_state": dict,
+    "latent_dim": int,
+    "image_shape": list,
+    "num_classes": int,
+    "config": dict,
+    "epoch": int,
+    "random_state": dict,
+    "fallback": str,
+    "places": dict,
+}
+
+
+class CheckpointError(FileError):
+    """A checkpoint that can't be used."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically; `format` is added."""
+    write(path, {"format": FORMAT, **state})
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write what `read` reads, atomically."""
+    buffer = io.BytesIO()  # so that a full disk is an OSError of ours, not one that torch wraps
+    torch.save(state, buffer)
+    write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
+
+
+def read(path: Path) -> Any:
+    """What a file of tensors and plain Python holds, on the CPU; reading it runs no code.
+
+    Raises:
+        CheckpointError: one line that says why the file can't be used.
+    """
+    damaged = CheckpointError(f"{path} is no checkpoint of ours, or it is damaged")
+    try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"can't read {path}: it is no file")
+        if path.exists() and not _is_plain_archive(path):
+            raise damaged
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, LookupError, EOFError, ValueError) as error:
+        if is_refusal(error):
+            raise CheckpointError(f"{path} doesn't fit into this machine's memory") from None
+        raise damaged from None
+
+
+def _is_plain_archive(path: Path) -> bool:
+    """Whether a file is an archive as torch writes them: uncompressed, so that it never unpacks to more than it is."""
+    if not zipfile.is_zipfile(path):  # older pickles, and whatever else
+        return False
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    return stored and sum(entry.file_size for entry in entries) <= path.stat().st_size
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: one line that says why the file can't be used.
+    """
+    state = read(path)
+    state = state if isinstance(state, dict) else {}
+    state.setdefault("trained_state", {})  # files from before there were averaged weights
+    missing = [key for key in ENTRIES if key not in state]
+    if missing:
+        raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")
+    if type(state["format"]) is int and state["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}: update the program")
+    for key, kind in ENTRIES.items():
+        if not isinstance(state[key], kind) or isinstance(state[key], bool):
+            raise CheckpointError(f"{path} is damaged: its {key} is no {kind.__name__}")
+    if not all(type(part) is str for place in state["places"].items() for part in place):
+        raise CheckpointError(f"{path} is damaged: its places are no paths")
+    sizes = [state["num_classes"] + 1, state["epoch"] + 1, state["latent_dim"], *state["image_shape"]]
+    if len(state["image_shape"]) != 3 or not all(type(size) is int and 0 < size < 2**31 for size in sizes):
+        raise CheckpointError(f"{path} is damaged: it holds sizes that can't be")
+    return state
+
+
+def is_weight(value: object, shape: torch.Size | None = None) -> bool:
+    """Whether a file holds a float32 tensor, of any shape or of this one, with all its numbers."""
+    return (
+        isinstance(value, torch.Tensor)
+        and (value.dtype, value.layout, value.device.type) == (torch.float32, torch.strided, "cpu")
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()  # a few, repeated by its strides
+        and value.shape == (value.shape if shape is None else shape)
+    )

@@ -1,0 +1,81 @@
+"""What this machine is and can do: device, native precision, memory, versions."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vae.system.errors import UsageError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `--device` means; `auto` is the best there is.
+
+    Raises:
+        UsageError: a device that this machine lacks.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    device = torch.device(name)
+    here = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not here[device.type]:
+        found = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *(["mps"] if mps else [])])
+        raise UsageError(f"--device {name}: not on this machine, which has {found}")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; `auto` is bf16 where the hardware multiplies it natively, asked of the hardware."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = any(known.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    return "bf16" if native else "fp32"
+
+
+def describe_device(device: torch.device) -> str:
+    """For a person: `cpu, 2 threads`, `cuda:0, NVIDIA H200`."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far, in MB; `None` where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on macOS
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
+    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own tells the build: +cu132, +cpu
+    return own | {name: version(name) for name in packages}
+
+
+def git_commit() -> str | None:
+    """The commit that this code is at, `+changes` appended where files differ from it; `None` outside git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
