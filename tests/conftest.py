@@ -2,24 +2,16 @@
 
 import gzip
 import hashlib
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_runs import idx_bytes, run_main
 
-from main import main
 from vae.data import download as sources
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
-
-QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """An IDX file, written after its description and not with the reader under test."""
-    return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture
@@ -69,12 +61,6 @@ def seeded():
     torch.manual_seed(0)
 
 
-def run_main(root: Path, *flags: str) -> int:
-    """Train on the digits below `root`."""
-    places = ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
-    return main([*QUICK, *places, *flags])
-
-
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """Root of a run of four epochs named `whole`."""
@@ -82,7 +68,3 @@ def finished_run(tmp_path_factory):
     flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
     assert run_main(root, "--run_name", "whole", *flags) == 0
     return root
-
-
-def load_state(run_dir: Path, name: str = "last.pt") -> dict:
-    return torch.load(run_dir / "checkpoints" / name, weights_only=True)

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, load_state
+from small_runs import MAIN, QUICK, load_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-MAIN = str(Path(__file__).parent.parent / "main.py")
 EPOCHS = 16
 FLAGS = [*QUICK, "--num_epochs", str(EPOCHS), "--sample_every", "2", "--checkpoint_every", "3", "--threads", "1"]
 FLAGS += ["--batch_size", "8"]  # so that training takes its share of the time

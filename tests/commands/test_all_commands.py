@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import run_main
 from matplotlib.image import imread
 from PIL import Image
+from small_runs import run_main
 
 from main import main
 from vae import open_run

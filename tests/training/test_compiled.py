@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import load_state, run_main
+from small_runs import load_state, run_main
 
 from vae.config import Config
 from vae.data.datasets import Split

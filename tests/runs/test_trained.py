@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import load_state, run_main
+from small_runs import load_state, run_main
 
 from vae import open_run
 from vae.data.datasets import load_splits

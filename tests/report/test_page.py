@@ -4,13 +4,13 @@ import re
 import shlex
 import shutil
 import statistics
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import run_main
+from html_tags import Tags
+from small_runs import ROOT, run_main
 
 from main import main
 from vae import VAE, load_model
@@ -25,25 +25,6 @@ from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UserError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{data}} \u2028\u202e&amp;"
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes, and the text of its data block."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags, self.data, self._inside = [], "", False
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._inside = ("type", "application/json") in attrs
-
-    def handle_data(self, data):
-        self.data += data if self._inside else ""
-
-    def handle_endtag(self, tag):
-        self._inside = False
 
 
 def page_of(run_dir):
@@ -319,7 +300,7 @@ def test_of_a_long_run_evenly_spaced_epochs_are_shown_the_first_and_the_last_amo
 
 
 def test_expected_figures_are_those_of_the_benchmark():
-    entries = json.loads((Path(__file__).parent.parent / "benchmarks" / "results.json").read_text())
+    entries = json.loads((ROOT / "benchmarks" / "results.json").read_text())
     for preset, expected in EXPECTED.items():
         losses = [e["test"]["loss"] for e in entries if (e["preset"], e["epoch"]) == (preset, expected.num_epochs)]
         assert len(losses) == expected.seeds

@@ -6,16 +6,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import QUICK, load_state, run_main
+from small_runs import MAIN, QUICK, load_state, run_main
 
 from main import main
 from vae.system.console import Console
 from vae.system.files import FileError
-
-MAIN = str(Path(__file__).parent.parent / "main.py")
 
 
 def run(cwd, *flags, largest_file=resource.RLIM_INFINITY):

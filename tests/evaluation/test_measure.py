@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import run_main
+from small_runs import run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vae.data.datasets import Split, load_splits

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, load_state, run_main
+from small_runs import QUICK, ROOT, load_state, run_main
 
 from main import main
 from vae.runs.run import Run
 from vae.system.files import take_lock
 
-ROOT = Path(__file__).parent.parent
 SHORT = [*QUICK, "--num_epochs", "1", "--sample_every", "0", "--threads", "1"]
 
 

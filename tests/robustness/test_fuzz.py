@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import load_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutants import mutate
+from small_runs import load_state
 
 from main import main
 from vae import commands, load_model
@@ -21,25 +22,6 @@ from vae.runs import launch
 from vae.system.errors import UserError
 
 MUTANTS = 2000
-
-
-def mutate(content: bytes, rng: random.Random) -> bytes:
-    """Flip, cut, double, swap or overwrite a part."""
-    content = bytearray(content)
-    for _ in range(rng.choice((1, 1, 1, 3, 30))):
-        at, span = rng.randrange(len(content) or 1), rng.choice((1, 1, 8, 500))
-        match rng.randrange(5):
-            case 0:
-                content[at : at + 1] = bytes(byte ^ 1 << rng.randrange(8) for byte in content[at : at + 1])
-            case 1:
-                del content[at : at + span]
-            case 2:
-                content[at:at] = content[at : at + span]
-            case 3:
-                content[at : at + span] = rng.randbytes(span)
-            case 4:
-                content = content[: max(at, 1)]
-    return bytes(content)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch and zipfile warn of what they find odd, and then refuse it

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import load_state, run_main
+from small_runs import load_state, run_main
 
 from vae.config import Config
 from vae.data.datasets import Split

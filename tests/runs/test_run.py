@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, load_state, run_main
 from PIL import Image
+from small_runs import MAIN, QUICK, load_state, run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
@@ -540,7 +540,7 @@ def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
         "--log_dir",
         "l",
     ]
-    command = [sys.executable, str(Path(run_module.__file__).parents[2] / "main.py"), *flags]
+    command = [sys.executable, MAIN, *flags]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()

@@ -13,8 +13,8 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import load_state, run_main
-from test_fuzz import mutate
+from mutants import mutate
+from small_runs import load_state, run_main
 
 from main import main
 from vae import load_model, open_run, write_report

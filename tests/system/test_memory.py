@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, run_main
 from PIL import Image
+from small_runs import MAIN, QUICK, run_main
 
 from main import main
 from vae.config import Config, presets
@@ -21,7 +21,6 @@ from vae.training import footprint
 
 GB = 10**9
 CPU = torch.device("cpu")
-MAIN = str(Path(__file__).parent.parent / "main.py")
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, load_state, run_main
+from html_tags import Tags
 from PIL import Image
-from test_report import Tags
+from small_runs import QUICK, load_state, run_main
 
 from main import main
 

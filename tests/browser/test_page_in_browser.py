@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run_main
+from small_runs import run_main
 
 from vae import VAE, load_model
 from vae.data.datasets import load_splits

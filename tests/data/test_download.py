@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import idx_bytes
+from small_runs import idx_bytes
 
 from vae.data import download as sources
 from vae.data.download import FILES, DataError, UnavailableError, load_idx_set, read_idx

@@ -3,17 +3,15 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, load_state
+from small_runs import QUICK, ROOT, load_state
 
 from main import main
 from vae.system.distributed import ALONE, Team, together
 from vae.system.errors import UsageError
 
-ROOT = Path(__file__).parent.parent
 FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]
 RECORD = "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --augment 0.5 --binarize dynamic"
 METHODS = {"plain": [], "record": RECORD.split(" ")}

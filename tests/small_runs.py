@@ -1,0 +1,28 @@
+"""Runs that take a second, and what tests read of them."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from main import main
+
+ROOT = Path(__file__).parent.parent
+MAIN = str(ROOT / "main.py")
+QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file, written after its description and not with the reader under test."""
+    return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def run_main(root: Path, *flags: str) -> int:
+    """Train on the digits below `root`."""
+    places = ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
+    return main([*QUICK, *places, *flags])
+
+
+def load_state(run_dir: Path, name: str = "last.pt") -> dict:
+    return torch.load(run_dir / "checkpoints" / name, weights_only=True)
