@@ -13,7 +13,7 @@ from vae.data.datasets import Split, load_splits
 from vae.evaluation import classifier
 from vae.evaluation import measure as measure_module
 from vae.evaluation.likelihood import ImageBounds
-from vae.evaluation.measure import MeasureError, doubts, likelihood_figures, measure, num_decoded
+from vae.evaluation.measure import MeasureError, likelihood_figures, likelihood_warnings, measure, num_decoded
 from vae.model.vae import VAE
 from vae.runs.scorecard import measured_table, quick_table
 
@@ -104,14 +104,14 @@ def test_too_few_effective_samples_are_told():
     model = VAE(2, hidden_dims=(4,))
     for ess, doubtful in (([4.0, 4.0, 40.0], True), ([50.0, 50.0, 1.0], True), ([50.0, 50.0, 5.0], False)):
         figures = likelihood_figures(model, bounds_of([90.0] * 3, ess), 100)
-        lines = doubts({"test": figures, "num_importance_samples": 100})
+        lines = likelihood_warnings({"test": figures, "num_importance_samples": 100})
         assert bool(lines) == doubtful
         assert all("raise --num_importance_samples" in line for line in lines)
 
 
 def test_one_importance_sample_is_told_to_be_the_elbo():
     figures = likelihood_figures(VAE(2, hidden_dims=(4,)), bounds_of([90.0] * 3, [1.0] * 3), 1)
-    (line,) = doubts({"test": figures, "num_importance_samples": 1})
+    (line,) = likelihood_warnings({"test": figures, "num_importance_samples": 1})
     assert "which makes it the ELBO" in line and "too high" not in line
 
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import pickle
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 from vae.data.datasets import load_splits
 from vae.evaluation import classifier
 from vae.evaluation import samples as sample_quality
-from vae.evaluation.classifier import Classifier, ClassifierError, obtain
+from vae.evaluation.classifier import Classifier, ClassifierError, load_or_train
 from vae.evaluation.samples import draw_samples, frechet_distance, kernel_distance, squared_mmd
 from vae.model.vae import VAE
 
@@ -78,12 +79,13 @@ def quick(monkeypatch):
     monkeypatch.setitem(classifier.BARS, "digits", 0.4)
 
 
-def test_the_classifier_is_trained_once_and_kept(splits, quick, tmp_path):
-    said, random = [], torch.get_rng_state()
-    first, accuracy = obtain(splits, pixels="none", folder=tmp_path, say=said.append)
+def test_the_classifier_is_trained_once_and_kept(splits, quick, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    random = torch.get_rng_state()
+    first, accuracy = load_or_train(splits, pixels="none", folder=tmp_path)
     assert torch.equal(torch.get_rng_state(), random)
-    again, repeated = obtain(splits, pixels="none", folder=tmp_path, say=said.append)
-    assert len(said) == 1 and accuracy == repeated == again.accuracy(splits.test)
+    again, repeated = load_or_train(splits, pixels="none", folder=tmp_path)
+    assert len(caplog.messages) == 1 and accuracy == repeated == again.accuracy(splits.test)
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
     assert len(list(tmp_path.glob("digits-28-none-*.pt"))) == 1
 
@@ -129,39 +131,42 @@ def no_weights(path):
 @pytest.mark.parametrize(
     "harm", [damaged, poisoned, poisoned_in_torch_s_format, untrained, of_another_shape, no_weights]
 )
-def test_a_kept_classifier_that_can_t_be_used_is_trained_anew_and_never_run(harm, splits, tmp_path, monkeypatch):
+def test_a_kept_classifier_that_can_t_be_used_is_trained_anew_and_never_run(
+    harm, splits, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
     monkeypatch.chdir(tmp_path)
     good = {name: torch.zeros_like(value) for name, value in Classifier((1, 28, 28), 10).state_dict().items()}
-    monkeypatch.setattr(classifier, "_train", lambda model, train, check: model.load_state_dict(good))
+    monkeypatch.setattr(classifier, "_train", lambda model, train: model.load_state_dict(good))
     monkeypatch.setattr(Classifier, "accuracy", lambda model, test: float(not model.head.bias.any()))
-    obtain(splits, pixels="none", folder=tmp_path, say=print)
+    load_or_train(splits, pixels="none", folder=tmp_path)
     (path,) = tmp_path.glob("digits-*.pt")
     harm(path)
-    said = []
-    obtain(splits, pixels="none", folder=tmp_path, say=said.append)
-    assert len(said) == 2 and "trained anew" in said[0]
-    obtain(splits, pixels="none", folder=tmp_path, say=said.append)
-    assert len(said) == 2  # the good one has taken its place
+    caplog.clear()
+    load_or_train(splits, pixels="none", folder=tmp_path)
+    assert len(caplog.messages) == 2 and "trained anew" in caplog.messages[0]
+    load_or_train(splits, pixels="none", folder=tmp_path)
+    assert len(caplog.messages) == 2  # the good one has taken its place
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_poor_classifier_is_refused_and_not_kept(splits, quick, tmp_path, monkeypatch):
     monkeypatch.setitem(classifier.BARS, "digits", 1.01)
     with pytest.raises(ClassifierError, match=r"% of the test images, and 101.0% is its bar"):
-        obtain(splits, pixels="none", folder=tmp_path, say=print)
+        load_or_train(splits, pixels="none", folder=tmp_path)
     assert not list(tmp_path.glob("digits-*"))
 
 
-def test_a_folder_that_can_t_be_written_costs_the_copy_only(splits, quick, tmp_path):
+def test_a_folder_that_can_t_be_written_costs_the_copy_only(splits, quick, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     (tmp_path / "file").touch()
-    said = []
-    obtain(splits, pixels="none", folder=tmp_path / "file" / "below", say=said.append)
-    assert "not kept" in said[-1]
+    load_or_train(splits, pixels="none", folder=tmp_path / "file" / "below")
+    assert "not kept" in caplog.messages[-1]
 
 
 def test_real_images_are_nearer_to_real_ones_than_an_untrained_model_s_samples(splits, quick, tmp_path):
     model = VAE(2, hidden_dims=(8,)).eval()
-    found = sample_quality.sample_quality(model, splits, pixels="none", seed=0, folder=tmp_path, say=print)
+    found = sample_quality.sample_quality(model, splits, pixels="none", seed=0, folder=tmp_path)
     assert found["frechet"] > 5 * found["frechet_floor"] and found["kernel"] > 5 * found["kernel_floor"]
     assert found["num_samples"] == len(splits.test)
 

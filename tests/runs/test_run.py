@@ -427,7 +427,7 @@ def test_originals_stand_over_reconstructions_and_the_plane_is_the_right_way_up(
 def test_best_is_chosen_on_validation_and_never_on_test(tmp_path, monkeypatch):
     real, calls = learner_module.evaluate, []
 
-    def evaluate(model, split, *, team):
+    def evaluate(model, split, *, processes):
         """Validation is best in epoch 2, test in epoch 3; validation comes first in each epoch."""
         calls.append(len(split))
         epoch, which = divmod(len(calls) - 1, 2)

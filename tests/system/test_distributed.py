@@ -9,7 +9,7 @@ import torch
 from small_runs import QUICK, ROOT, load_state
 
 from main import main
-from vae.system.distributed import ALONE, Team, together
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from vae.system.errors import UsageError
 
 FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]
@@ -54,21 +54,21 @@ def test_two_processes_train_what_one_does(tmp_path, method):
 
 def test_shares_are_disjoint_and_complete():
     for size in (1, 2, 3):
-        shares = [Team(rank, size).share(torch.arange(10)).tolist() for rank in range(size)]
+        shares = [ProcessGroup(rank, size).shard(torch.arange(10)).tolist() for rank in range(size)]
         assert sorted(place for share in shares for place in share) == list(range(10))
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert Team(1, 2).share(torch.arange(6).reshape(2, 3), dim=1).tolist() == [[1], [4]]
+    assert ProcessGroup(1, 2).shard(torch.arange(6).reshape(2, 3), dim=1).tolist() == [[1], [4]]
 
 
 def test_alone_nothing_is_shared(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with together("cpu") as team:
-        assert team == ALONE and team.leads
+    with process_group("cpu") as processes:
+        assert processes == SINGLE_PROCESS and processes.is_main
 
 
 def test_one_named_device_is_refused_for_several_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="--device cuda:1 is not for 2 processes"), together("cuda:1"):
+    with pytest.raises(UsageError, match="--device cuda:1 is not for 2 processes"), process_group("cuda:1"):
         pass
 
 

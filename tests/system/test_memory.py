@@ -163,9 +163,9 @@ def test_an_allocation_that_fails_is_told_in_one_line(finished_run, tmp_path, fl
     ],
 )
 def test_what_libraries_say_is_told_in_one_line_and_bugs_keep_their_traceback(error):
-    with pytest.raises(TooLargeError, match="memory is used up"), memory.refusals_told():
+    with pytest.raises(TooLargeError, match="memory is used up"), memory.explain_out_of_memory():
         raise error
-    with pytest.raises(RuntimeError, match="shapes"), memory.refusals_told():
+    with pytest.raises(RuntimeError, match="shapes"), memory.explain_out_of_memory():
         raise RuntimeError("shapes cannot be multiplied")
 
 

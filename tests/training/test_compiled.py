@@ -13,9 +13,9 @@ from small_runs import load_state, run_main
 from vae.config import Config
 from vae.data.datasets import Split
 from vae.model.build import build_model
-from vae.system.distributed import ALONE, Team
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError
-from vae.training.compiled import wanted
+from vae.training.compiled import should_compile
 from vae.training.divergence import DivergedError
 from vae.training.epoch import compile_step, train_epoch
 from vae.training.optimizer import build_optimizer
@@ -152,22 +152,22 @@ def test_an_environment_that_forbids_compiling_is_named(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("knobs", "device", "team", "expected"),
+    ("knobs", "device", "processes", "expected"),
     [
-        ({}, "cpu", ALONE, True),
-        ({"num_epochs": 9}, "cpu", ALONE, False),
-        ({"num_epochs": 9, "compile": "on"}, "cpu", ALONE, True),
-        ({"compile": "off"}, "cpu", ALONE, False),
-        ({}, "cuda", ALONE, True),
-        ({}, "mps", ALONE, False),
-        ({"precision": "fp16"}, "cpu", ALONE, False),
-        ({}, "cpu", Team(0, 2), False),
-        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", ALONE, False),
+        ({}, "cpu", SINGLE_PROCESS, True),
+        ({"num_epochs": 9}, "cpu", SINGLE_PROCESS, False),
+        ({"num_epochs": 9, "compile": "on"}, "cpu", SINGLE_PROCESS, True),
+        ({"compile": "off"}, "cpu", SINGLE_PROCESS, False),
+        ({}, "cuda", SINGLE_PROCESS, True),
+        ({}, "mps", SINGLE_PROCESS, False),
+        ({"precision": "fp16"}, "cpu", SINGLE_PROCESS, False),
+        ({}, "cpu", ProcessGroup(0, 2), False),
+        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", SINGLE_PROCESS, False),
     ],
 )
-def test_auto_compiles_where_it_wins(knobs, device, team, expected):
+def test_auto_compiles_where_it_wins(knobs, device, processes, expected):
     config = Config(**knobs)
-    assert wanted(config, torch.device(device), team, images=60_000) is expected
+    assert should_compile(config, torch.device(device), processes, images=60_000) is expected
     if not expected and knobs.get("compile") != "off" and knobs != {"num_epochs": 9}:
         with pytest.raises(UsageError, match="--compile on"):
-            wanted(Config(**knobs, compile="on"), torch.device(device), team, images=60_000)
+            should_compile(Config(**knobs, compile="on"), torch.device(device), processes, images=60_000)

@@ -11,9 +11,10 @@ from vae.config.options import Options
 def execute(chosen: Options) -> int:
     """Carry out a command. Returns the exit code."""
     from vae.commands.session import Session  # here, so that importing this room costs no torch
-    from vae.system.memory import refusals_told
+    from vae.system.console import Console
+    from vae.system.memory import explain_out_of_memory
 
     command = import_module(f"vae.commands.{chosen.name}")
-    with refusals_told(), closing(Session(chosen)) as session:
+    with explain_out_of_memory(), Console(quiet=chosen.quiet) as console, closing(Session(chosen, console)) as session:
         command.run(session, chosen)
     return 0

@@ -60,7 +60,7 @@ def _as_text(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-def plane(points: np.ndarray, how: str, *, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
+def project_2d(points: np.ndarray, how: str, *, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
     """Points (N, D) in the plane, (N, 2), by `tsne` or `pca`, and its axes' names."""
     if how == "tsne":
         return tsne(points, seed=seed), ("t-SNE 1", "t-SNE 2")
@@ -88,7 +88,7 @@ def run(session: Session, chosen: options.Embed) -> None:
     write(found, paths[0], paths[1], class_names=trained.class_names)
     if chosen.picture != "none":
         order = torch.randperm(len(found.mu), generator=torch.Generator().manual_seed(chosen.seed))[: chosen.size]
-        points, axes = plane(found.mu[order].numpy(), chosen.picture, seed=chosen.seed)
+        points, axes = project_2d(found.mu[order].numpy(), chosen.picture, seed=chosen.seed)
         how = {"tsne": "t-SNE", "pca": "Principal components"}[chosen.picture]
         charts.draw_scatter(
             paths[2],

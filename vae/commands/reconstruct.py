@@ -5,7 +5,8 @@ Shapes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,14 @@ from vae.data.download import DataError
 from vae.data.own_images import SHOWN, OwnImage, find, prepare
 from vae.data.pixels import enlarge, to_pixels
 from vae.evaluation.elbo import EVAL_SEED, score_images
+from vae.model.losses import Terms
 from vae.plots import images as figures
 from vae.runs.trained import Trained
 from vae.system.console import Table
 from vae.system.errors import UsageError, plain
 from vae.system.files import write_json
+
+logger = logging.getLogger(__name__)
 
 ELBO_SAMPLES = 64  # draws from q(z|x) for each image's ELBO
 GUESS_SAMPLES = 16  # for each class that an image may be of
@@ -48,7 +52,7 @@ class Reconstructed(NamedTuple):
     @property
     def elbo(self) -> Tensor:
         """(N,), nats; larger is better."""
-        return -(self.recon + self.kl)
+        return Terms(self.recon, self.kl).elbo
 
 
 def reconstruct(trained: Trained, names: Sequence[str], x: Tensor, y: Tensor | None = None) -> Reconstructed:
@@ -67,8 +71,7 @@ def likeliest_classes(trained: Trained, x: Tensor) -> Tensor:
     bounds = []
     for label in range(trained.model.num_classes):
         y = torch.full((len(x),), label, device=x.device)
-        recon, kl = score_images(trained.model, x, y, samples=GUESS_SAMPLES)
-        bounds.append(-(recon + kl))
+        bounds.append(score_images(trained.model, x, y, samples=GUESS_SAMPLES).elbo)
     return torch.stack(bounds).argmax(0).to(x.device)
 
 
@@ -84,7 +87,6 @@ def own_images(
     paths: Sequence[str | Path],
     *,
     digits: Sequence[int] = (),
-    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Reconstructed, list[OwnImage]]:
     """People's own pictures and what becomes of them.
 
@@ -92,7 +94,6 @@ def own_images(
         trained: the model.
         paths: files, and folders of them.
         digits: for a conditional model, the class of all of them or of each; empty for the likeliest.
-        say: told in a line of every file in a folder that can't be used, and so is left out.
 
     Raises:
         UsageError: no such file, or a number of classes that fits neither.
@@ -113,7 +114,7 @@ def own_images(
         except DataError as error:
             if file in named:
                 raise
-            say(f"left out: {error}")
+            logger.info("left out: %s", error)
     if not own:
         raise DataError(f"none of the {len(files):,} images in {', '.join(map(str, paths))} can be used")
     x = torch.stack([one.pixels for one in own])
@@ -127,8 +128,8 @@ def worse_than(trained: Trained, elbo: Tensor) -> Tensor:
         DataError: the run's data can't be had.
     """
     test = trained.split("test").take(torch.arange(min(REFERENCE, len(trained.split("test")))))
-    recon, kl = score_images(trained.model, to_pixels(test.images), test.labels)
-    return (-(recon + kl) > elbo.unsqueeze(1)).double().mean(1)
+    known = score_images(trained.model, to_pixels(test.images), test.labels).elbo
+    return (known > elbo.unsqueeze(1)).double().mean(1)
 
 
 def describe(
@@ -200,7 +201,7 @@ def run(session: Session, chosen: options.Reconstruct) -> None:
     trained = session.trained
     own: list[OwnImage] = []
     if chosen.images:
-        result, own = own_images(trained, chosen.images, digits=chosen.digit, say=session.console.say)
+        result, own = own_images(trained, chosen.images, digits=chosen.digit)
     elif chosen.digit:
         raise UsageError("--digit is the class of your own --images: test images come with theirs")
     else:

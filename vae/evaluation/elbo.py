@@ -13,9 +13,9 @@ from torch import Tensor
 from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
 from vae.evaluation.onednn import quickened
-from vae.model.losses import RECON_LOSSES, elbo, gaussian_kl_per_dim
+from vae.model.losses import RECON_LOSSES, Terms, gaussian_kl_per_dim
 from vae.model.vae import VAE
-from vae.system.distributed import ALONE, Team
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 EVAL_SEED = 0
 CHUNK = 1000  # images at a time; the figures don't depend on it
@@ -34,14 +34,14 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, team: Team = ALONE) -> Scores:
+def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: ProcessGroup = SINGLE_PROCESS) -> Scores:
     """One-sample ELBO over a split, its terms, and what each latent carries.
 
     Args:
         model: left in eval mode.
         split: on the model's device.
         seed: of the noise, which is drawn once for the whole split.
-        team: the processes that share the images; each gets the whole split's figures.
+        processes: the processes that share the images; each gets the whole split's figures.
     """
     model = quickened(model.eval())
     device = split.images.device
@@ -50,24 +50,22 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, team: Team = AL
     found = torch.zeros(
         len(split), 2 + 2 * model.latent_dim, device=device
     )  # of every image: recon, kl, kl_per_dim, mu
-    for index in team.share(torch.arange(len(split), device=device)).split(CHUNK):
+    for index in processes.shard(torch.arange(len(split), device=device)).split(CHUNK):
         x = to_pixels(split.images[index])
         output = model(x, split.labels[index], noise[index])
         terms = torch.stack([RECON_LOSSES[model.recon_loss](output.logits, x), model.kl(output)], dim=1)  # (B, 2)
         found[index] = torch.cat([terms, gaussian_kl_per_dim(output.mu, output.logvar), output.mu], dim=1)
-    found = team.total(found).cpu().double()  # every row is zero in all processes but one
+    found = processes.all_reduce(found).cpu().double()  # every row is zero in all processes but one
     recon, kl = found[:, :2].mean(0)
     kl_per_dim, mu = found[:, 2:].chunk(2, dim=1)
-    bound = elbo(recon, kl).item()
+    bound = Terms(recon, kl).elbo.item()
     kl_per_dim, active = kl_per_dim.mean(0), mu.var(0, correction=0) > ACTIVE
     return Scores(-bound, recon.item(), kl.item(), bound, int(active.sum()), kl_per_dim.tolist())
 
 
 @torch.no_grad()
-def score_images(
-    model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int = 1, seed: int = EVAL_SEED
-) -> tuple[Tensor, Tensor]:
-    """Each image's terms of the ELBO, minus which is their sum: recon (N,) and kl (N,), nats, float64 on the CPU.
+def score_images(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int = 1, seed: int = EVAL_SEED) -> Terms:
+    """Each image's reconstruction term and KL, (N,) each, nats, float64 on the CPU.
 
     Args:
         model: left in eval mode.
@@ -89,7 +87,7 @@ def score_images(
             kl += model.kl(output).cpu().double() / samples
         recons.append(recon)
         kls.append(kl)
-    return torch.cat(recons), torch.cat(kls)
+    return Terms(torch.cat(recons), torch.cat(kls))
 
 
 @torch.no_grad()

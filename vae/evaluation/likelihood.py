@@ -20,7 +20,7 @@ from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import EVAL_SEED
 from vae.evaluation.onednn import quickened
-from vae.model.losses import RECON_LOSSES, elbo, gaussian_kl, gaussian_log_density, iwae_bound
+from vae.model.losses import RECON_LOSSES, Terms, gaussian_kl, gaussian_log_density, iwae_bound
 from vae.model.priors import StandardNormal
 from vae.model.vae import VAE
 
@@ -79,7 +79,7 @@ def has_closed_form_kl(model: VAE) -> bool:
     return isinstance(model.prior, StandardNormal)
 
 
-def left_out(model: VAE) -> float:
+def mse_log_normalizer(model: VAE) -> float:
     """Nats per image that belong to -log p(x|z) and that `recon` leaves out: the constant of the squared error."""
     return math.prod(model.image_shape) * 0.5 * math.log(math.pi) if model.recon_loss == "mse" else 0.0
 
@@ -130,4 +130,4 @@ class _Block:
         closed = has_closed_form_kl(self.model)
         kl = gaussian_kl(self.mu, self.logvar).double() if closed else self.sampled_kl / self.count
         nll = math.log(self.count) - self.log_sum
-        return ImageBounds(nll, elbo(recon, kl), recon, kl, torch.exp(2 * self.log_sum - self.log_sum_squares))
+        return ImageBounds(nll, Terms(recon, kl).elbo, recon, kl, torch.exp(2 * self.log_sum - self.log_sum_squares))

@@ -19,12 +19,13 @@ from vae.data.pixels import BINARIZE_SEED, draw_once
 from vae.evaluation.classifier import ClassifierError
 from vae.evaluation.elbo import EVAL_SEED, evaluate, posterior
 from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
-from vae.evaluation.likelihood import ImageBounds, has_closed_form_kl, importance_bounds, left_out
+from vae.evaluation.likelihood import ImageBounds, has_closed_form_kl, importance_bounds, mse_log_normalizer
 from vae.evaluation.samples import missing_reason, sample_quality
 from vae.model.vae import VAE, reparameterize
 from vae.system.errors import UserError
+from vae.system.stopping import raise_if_stopped
 
-LEAST_ESS, MOST_BIAS = 5, 0.1  # beyond, importance sampling is not to be trusted: see `doubts`
+LEAST_ESS, MOST_BIAS = 5, 0.1  # beyond, importance sampling is not to be trusted: see `likelihood_warnings`
 Figure = dict[str, float]  # mean over images and its standard error
 
 
@@ -41,9 +42,7 @@ def measure(
     num_importance_samples: int,
     cache_dir: Path,
     seed: int = EVAL_SEED,
-    say: Callable[[str], None] = lambda line: None,
     on_samples: Callable[[int], None] = lambda count: None,
-    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Likelihood, latents and samples of a model on the test images; plain values that fit into JSON.
 
@@ -55,9 +54,7 @@ def measure(
         num_importance_samples: K.
         cache_dir: where the classifier that judges samples is kept.
         seed: of all noise but that of the binarisation.
-        say: told in a line what takes long.
         on_samples: told how many more samples are decoded, `num_decoded` in all.
-        check: called between the figures and between a classifier's batches; what it raises ends the measuring.
 
     Raises:
         MeasureError: a figure that is no finite number.
@@ -76,13 +73,13 @@ def measure(
     for name, split in _scored(model, splits.test, binarize).items():
         bounds = importance_bounds(model, split, num_samples=num_importance_samples, seed=seed, on_samples=on_samples)
         found[name] = likelihood_figures(model, bounds, num_importance_samples)
-    check()
+    raise_if_stopped()
     found["latents"] = latent_figures(model, splits, seed=seed)
-    check()
-    found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir, say=say, check=check)
+    raise_if_stopped()
+    found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir)
     if names := _not_finite(found):
         raise MeasureError(f"the model's {names[0]} is no finite number: its weights have diverged")
-    return found | {"caveats": _caveats(model, binarize, found), "warnings": doubts(found)}
+    return found | {"caveats": _caveats(model, binarize, found), "warnings": likelihood_warnings(found)}
 
 
 def num_decoded(model: VAE, splits: Splits, *, binarize: str, num_importance_samples: int) -> int:
@@ -114,7 +111,7 @@ def likelihood_figures(model: VAE, bounds: ImageBounds, num_samples: int) -> dic
     if not bounds.nll.mean().isfinite():
         raise MeasureError(f"the model's likelihood is {bounds.nll.mean().item()}: its weights have diverged")
     figures: dict[str, Any] = {name: _figure(getattr(bounds, name)) for name in ("nll", "elbo", "recon", "kl")}
-    bits = (bounds.nll + left_out(model)) / (math.prod(model.image_shape) * math.log(2))
+    bits = (bounds.nll + mse_log_normalizer(model)) / (math.prod(model.image_shape) * math.log(2))
     return figures | {
         "gap": _figure(-bounds.elbo - bounds.nll),  # what the bound with one sample lacks
         "bits_per_dim": _figure(bits),
@@ -165,18 +162,16 @@ def _sample_figures(
     *,
     seed: int,
     cache_dir: Path,
-    say: Callable[[str], None],
-    check: Callable[[], None],
 ) -> dict[str, Any]:
     if reason := missing_reason(splits):
         return {"missing": reason}
     try:
-        return sample_quality(model, splits, pixels=binarize, seed=seed, folder=cache_dir, say=say, check=check)
+        return sample_quality(model, splits, pixels=binarize, seed=seed, folder=cache_dir)
     except ClassifierError as error:
         return {"missing": str(error)}
 
 
-def doubts(found: dict[str, Any]) -> list[str]:
+def likelihood_warnings(found: dict[str, Any]) -> list[str]:
     """A line for each likelihood whose importance weights rest on too few samples.
 
     The rule: half of the images have an effective sample size below `LEAST_ESS`, or the bias that the weights
@@ -208,7 +203,11 @@ def _caveats(model: VAE, binarize: str, found: dict[str, Any]) -> list[str]:
     if binarize == "threshold":
         lines.append("thresholded images are easier than drawn ones: comparable with this protocol only")
     if model.recon_loss != "bce":
-        constant = f"; NLL and recon leave out {left_out(model):.1f} nats of constant" if left_out(model) else ""
+        constant = (
+            f"; NLL and recon leave out {mse_log_normalizer(model):.1f} nats of constant"
+            if mse_log_normalizer(model)
+            else ""
+        )
         lines.append(f"bits per dimension are of a density on [0, 1]: add 8 for 8-bit levels{constant}")
     if not has_closed_form_kl(model):
         lines.append("the KL is a mean over samples: the prior has no closed form for it")

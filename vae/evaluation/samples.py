@@ -8,7 +8,6 @@ Shapes: N and M images of two sets, P features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vae.data.datasets import Splits
-from vae.evaluation.classifier import BARS, CHUNK, obtain
+from vae.evaluation.classifier import BARS, CHUNK, load_or_train
 from vae.model.vae import VAE
 
 SUBSETS, SUBSET_SIZE = 50, 1000
@@ -90,8 +89,6 @@ def sample_quality(
     pixels: str,
     seed: int,
     folder: Path,
-    say: Callable[[str], None],
-    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Distances of samples from the training images, beside those of as many real test images.
 
@@ -101,14 +98,12 @@ def sample_quality(
         pixels: how they were made binary; `none` has pixel means held against grey images, else draws against binary.
         seed: of the draws.
         folder: where the classifier is kept.
-        say: told in a line what takes long.
-        check: called between a classifier's batches; what it raises ends its training.
 
     Raises:
         ClassifierError: the classifier is not good enough.
     """
     binary, test = pixels != "none", splits.test
-    classifier, accuracy = obtain(splits, pixels=pixels, folder=folder, say=say, check=check)
+    classifier, accuracy = load_or_train(splits, pixels=pixels, folder=folder)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:MAX_SAMPLES]
     test = test.take(order)
     drawn = classifier.features(draw_samples(model, test.labels, binary=binary, seed=seed))

@@ -6,7 +6,8 @@ Shapes: B batch, D latent_dim, S samples; images x are (B, ...) of any shape, lo
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,9 +113,29 @@ def free_bits_kl(kl_per_dim: Tensor, free_bits: float) -> Tensor:
     return kl_per_dim.mean(0).clamp(min=free_bits).sum()
 
 
-def elbo(recon: Tensor, kl: Tensor) -> Tensor:
-    """Evidence lower bound from its terms, nats per image, (B,); larger is better. Kingma & Welling 2014, eq. 3."""
-    return -(recon + kl)
+class Terms(NamedTuple):
+    """The two terms of minus the ELBO, nats per image: plain numbers, or tensors of one shape."""
+
+    recon: Any  # -log p(x|z)
+    kl: Any  # KL(q(z|x) || p(z))
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], split: str) -> Terms:
+        """The terms of a split in an epoch's row of figures."""
+        return cls(row[f"{split}/recon"], row[f"{split}/kl"])
+
+    @property
+    def elbo(self) -> Any:
+        """The evidence lower bound; larger is better. Kingma & Welling 2014, eq. 3."""
+        return -(self.recon + self.kl)
+
+    def __str__(self) -> str:
+        """`148.02 = 141.60 + 6.42`: minus the ELBO, reconstruction and KL."""
+        return f"{-self.elbo:.2f} = {self.recon:.2f} + {self.kl:.2f}"
+
+    def named(self) -> str:
+        """`148.02 = 141.60 recon + 6.42 KL`."""
+        return f"{-self.elbo:.2f} = {self.recon:.2f} recon + {self.kl:.2f} KL"
 
 
 def iwae_bound(log_weights: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from vae.runs import folders
 from vae.runs.folders import Folders, seen_from
 from vae.runs.run import Run
 from vae.system import checkpoint, memory
-from vae.system.distributed import together
+from vae.system.console import Console
+from vae.system.distributed import process_group
 from vae.system.errors import UsageError
 
 # What may differ between a run and its continuation; everything else defines the run.
@@ -32,19 +33,20 @@ RESUMABLE = {
 RESUMABLE |= {"gif", "quiet", "final_eval", "num_importance_samples"}
 
 
-@memory.refusals_told()
+@memory.explain_out_of_memory()
 def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs that were given. Returns the exit code."""
     config = presets.configure(given)
-    with together(config.device) as team:
-        if team.leads:
+    with process_group(config.device) as processes:
+        if processes.is_main:
             folders.check_name_is_free(config)
-        with closing(Run(config, team=team)) as run:
+        quiet = config.quiet or not processes.is_main
+        with Console(quiet=quiet) as console, closing(Run(config, console=console, processes=processes)) as run:
             run.start()
             return run.go()
 
 
-@memory.refusals_told()
+@memory.explain_out_of_memory()
 def resume(given: dict[str, Any]) -> int:
     """Continue the run in the folder `given["resume"]`. Returns the exit code.
 
@@ -72,7 +74,11 @@ def resume(given: dict[str, Any]) -> int:
     config = dataclasses.replace(stored, **{**places, "output_dir": str(run_dir.parent), **given})
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has {state['epoch']} epochs behind it already")
-    with together(config.device) as team, closing(Run(config, fallback=state["fallback"], team=team)) as run:
+    with (
+        process_group(config.device) as processes,
+        Console(quiet=config.quiet or not processes.is_main) as console,
+        closing(Run(config, console=console, fallback=state["fallback"], processes=processes)) as run,
+    ):
         if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
             run.console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
         run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))

@@ -24,8 +24,8 @@ from vae.runs.scorecard import assess
 from vae.runs.tracking import Tracker, read_metrics
 from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
-from vae.system.console import Console
-from vae.system.distributed import ALONE, Team
+from vae.system.console import Console, short_path
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_json
 from vae.system.stopping import Stopped, Stopper
 from vae.training.compiled import CompileError
@@ -37,29 +37,32 @@ class Run:
 
     Args:
         config: every knob.
+        console: the screen.
         fallback: why a continued run trains on the digits in MNIST's place, if it does.
-        team: the processes that train it together; all but the leader only compute.
+        processes: the processes that train it together; all but the leader only compute.
     """
 
     folders: Folders
     tracker: Tracker
     places: dict[str, str]  # data_dir and log_dir as seen from the run's folder, so that it can be moved with them
 
-    def __init__(self, config: Config, *, fallback: str = "", team: Team = ALONE) -> None:
-        self.team = team
+    def __init__(
+        self, config: Config, *, console: Console, fallback: str = "", processes: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
+        self.processes = processes
         if config.threads:
             torch.set_num_threads(config.threads)
         self._open = ExitStack()
-        self.console = Console(quiet=config.quiet or not team.leads)
-        self.device = machine.resolve_device(team.device or config.device)
+        self.console = console
+        self.device = machine.resolve_device(processes.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
         self.protocol = summary.protocol(config, self.splits)
-        self.learner = Learner(self.config, self.splits, team=team)
+        self.learner = Learner(self.config, self.splits, processes=processes)
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
-        splits = build_splits(config, Path(config.data_dir), fallback=fallback, say=self.console.say)
+        splits = build_splits(config, Path(config.data_dir), fallback=fallback)
         if splits.fallback:
             self.console.warn(
                 "MNIST can't be had: this run trains on scikit-learn's 1,797 small digits instead.",
@@ -71,7 +74,7 @@ class Run:
 
     def start(self) -> None:
         """Make the folders of a new run, and its first checkpoint: a run killed at once can be continued too."""
-        if not self.team.leads:
+        if not self.processes.is_main:
             return
         self.folders = folders.create(self.config)
         self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
@@ -87,7 +90,7 @@ class Run:
         """Take up a run where its checkpoint left it."""
         self.folders, self.places = where, state["places"]
         self.learner.restore(state, where.last)
-        if not self.team.leads:
+        if not self.processes.is_main:
             return
         self._lock()
         if checkpoint.load(where.last)["epoch"] != self.learner.epoch:  # it was read before the lock was held
@@ -131,10 +134,10 @@ class Run:
 
     def go(self) -> int:
         """Train to the last epoch and close. Returns the exit code: 0, or 130 / 143 when stopped by a signal."""
-        if not self.team.leads:
+        if not self.processes.is_main:
             return self._follow()
         device = machine.describe_device(self.device)
-        device += f", {self.team.size} processes" if self.team.size > 1 else ""
+        device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
         facts = summary.facts(
             self.config, self.splits, protocol=self.protocol, parameters=self.learner.parameters, device=device
         )
@@ -158,7 +161,7 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
-                where = shlex.quote(summary.shown(self.folders.run_dir))
+                where = shlex.quote(short_path(self.folders.run_dir))
                 self.console.say(f"continue with  python main.py --resume {where}")
                 return 128 + stopped.signal_number
             finally:
@@ -180,7 +183,7 @@ class Run:
 
         def on_batch(count: int) -> None:
             self.console.advance(count)
-            if self.team.size == 1:
+            if self.processes.world_size == 1:
                 stopper.check()
 
         self.console.start_bar(num_epochs * images, self.learner.epoch * images)
@@ -193,7 +196,8 @@ class Run:
             row = self.learner.learn(on_batch)
             if pictures:
                 self._record(row, pictures)
-            self.console.epoch_ends(row, num_epochs)
+            figures = f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}"
+            self.console.epoch_ends(summary.epoch_line(row, num_epochs), figures)
             self._stop_together(stopper)
 
     def _compile(self) -> None:
@@ -212,7 +216,9 @@ class Run:
 
     def _stop_together(self, stopper: Stopper) -> None:
         """Raise `Stopped` in all processes if a signal has come to any."""
-        counts = self.team.total(torch.tensor([stopper.received == number for number in stopper.SIGNALS]).int())
+        counts = self.processes.all_reduce(
+            torch.tensor([stopper.received == number for number in stopper.SIGNALS]).int()
+        )
         for number, count in zip(stopper.SIGNALS, counts.tolist(), strict=True):
             if count:
                 raise Stopped(number)
@@ -221,7 +227,7 @@ class Run:
         """Leave an epoch's traces; the checkpoint comes last, so that what it has seen is all there."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in pictures.draw_epoch(self.learner.shown, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.learner.eval_model, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
             gc.collect()  # figures go round in circles, megabytes each
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
@@ -236,8 +242,8 @@ class Run:
     def _close(self, stopper: Stopper, pictures: Pictures) -> None:
         """Draw the closing pictures, record the closing figures, print the table."""
         rows, run_dir = self.tracker.rows, self.folders.run_dir
-        mu, _ = posterior(self.learner.shown, self.splits.test)
-        pictures.draw_closing(self.learner.shown, rows, mu)
+        mu, _ = posterior(self.learner.eval_model, self.splits.test)
+        pictures.draw_closing(self.learner.eval_model, rows, mu)
         stopper.check()
         if self.config.gif:
             animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
@@ -251,7 +257,7 @@ class Run:
         closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
         results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.learner.parameters)
         write_json(self.folders.results, results)
-        report.write(run_dir, self.learner.shown, self.splits, mu, epoch=self.learner.epoch)
+        report.write(run_dir, self.learner.eval_model, self.splits, mu, epoch=self.learner.epoch)
         title = f"done: {self.splits.title}, {self.protocol}, epoch {self.learner.epoch}"
         self.console.table(title, summary.closing_table(results, run_dir))
         if not results["test"]["active_units"] and self.learner.epoch > self.config.kl_warmup_epochs:
@@ -265,12 +271,11 @@ class Run:
     def _final_eval(self, stopper: Stopper) -> dict[str, Any]:
         """Everything that is measured of a finished model, shown as it is found."""
         return assess(
-            self.learner.shown,
+            self.learner.eval_model,
             self.splits,
             protocol=self.protocol,
             binarize=self.config.binarize,
             data_dir=Path(self.config.data_dir),
             num_importance_samples=self.config.num_importance_samples,
             console=self.console,
-            check=stopper.check,
         )

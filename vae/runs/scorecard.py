@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import EVAL_SEED, evaluate
 from vae.evaluation.measure import measure, num_decoded
+from vae.model.losses import Terms
 from vae.model.vae import VAE
 from vae.runs.trained import Trained
 from vae.system.console import Console, Table
+from vae.system.stopping import raise_if_stopped
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
 
@@ -41,7 +42,7 @@ def quick_table(found: dict[str, Any]) -> Table:
     for name in ("val", "test"):
         if name in found:
             terms = found[name]
-            bound = f"{-terms['elbo']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"
+            bound = Terms(terms["recon"], terms["kl"]).named()
             rows.append((name, f"{bound}, minus the ELBO in nats per image, {terms['images']:,} images"))
     test = found["test"]
     per_latent = sorted(test["kl_per_dim"], reverse=True)
@@ -60,7 +61,6 @@ def assess(
     data_dir: Path,
     num_importance_samples: int,
     console: Console,
-    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """`measure` with a bar, its table and its warnings on the screen.
 
@@ -72,12 +72,11 @@ def assess(
         data_dir: the classifier that judges samples is kept below.
         num_importance_samples: samples per test image.
         console: the screen.
-        check: called often; what it raises ends the measuring.
     """
 
     def on_samples(count: int) -> None:
         console.advance(count)
-        check()
+        raise_if_stopped()
 
     chosen: dict[str, Any] = {"binarize": binarize, "num_importance_samples": num_importance_samples}
     console.start_bar(num_decoded(model, splits, **chosen), unit="samples", title="evaluating")
@@ -88,9 +87,7 @@ def assess(
             splits,
             protocol=protocol,
             cache_dir=cache_dir,
-            say=console.say,
             on_samples=on_samples,
-            check=check,
             **chosen,
         )
     finally:

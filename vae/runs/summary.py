@@ -9,7 +9,8 @@ from typing import Any
 from vae.config import Config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import EVAL_SEED
-from vae.system.console import Table, shown
+from vae.model.losses import Terms
+from vae.system.console import Table, short_path
 from vae.system.machine import git_commit, peak_memory_mb, versions
 
 SPLITS = ("train", "val", "test")
@@ -52,8 +53,8 @@ def header(config: Config, splits: Splits, known: dict[str, Any], *, run_dir: Pa
         ("model", f"{config.model_name}, {known['parameters']:,} parameters"),
         ("recipe", config.recipe),
         ("device", f"{known['device']}; training {config.precision}, evaluation fp32"),
-        ("output", shown(run_dir)),
-        ("watch", f"tensorboard --logdir {shown(Path(config.log_dir))}"),
+        ("output", short_path(run_dir)),
+        ("watch", f"tensorboard --logdir {short_path(Path(config.log_dir))}"),
     ]
     if done:
         table.insert(0, ("resume", f"{done} of {config.num_epochs} epochs are done"))
@@ -92,13 +93,24 @@ def results(splits: Splits, rows: list[dict[str, Any]], *, protocol: str, parame
     }
 
 
+def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
+    """One epoch in one line: losses with their terms (nats per image), seconds and speed."""
+    width = len(str(num_epochs))
+    parts = [f"epoch {row['epoch']:>{width}}/{num_epochs}"]
+    for split in ("train", "val", "test"):
+        if f"{split}/loss" in row:
+            parts.append(f"{split} {Terms.of(row, split)}")
+    parts.append(f"{row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s")
+    return "  ".join(parts)
+
+
 def closing_table(found: dict[str, Any], run_dir: Path) -> Table:
     """What came of the run and where it lies."""
     table: Table = []
     for split in SPLITS:
         if split in found:
             terms = found[split]
-            table.append((split, f"{-terms['elbo']:.2f} = {terms['recon']:.2f} recon + {terms['kl']:.2f} KL"))
+            table.append((split, Terms(terms["recon"], terms["kl"]).named()))
     if "best" in found:
         best = found["best"]
         table.append(("best", f"epoch {best['epoch']}: val {best['val/loss']:.2f}, test {best['test/loss']:.2f}"))
@@ -114,6 +126,6 @@ def closing_table(found: dict[str, Any], run_dir: Path) -> Table:
         ("latents", f"{active} of {latents} active{idle}"),
         ("speed", speed),
         ("pictures", ", ".join(sorted(path.name for path in run_dir.glob("*.png")))),
-        ("report", f"{shown(run_dir / 'report.html')}: open it in a browser"),
-        ("files", f"{shown(run_dir)} (checkpoints/last.pt, metrics.jsonl, results.json)"),
+        ("report", f"{short_path(run_dir / 'report.html')}: open it in a browser"),
+        ("files", f"{short_path(run_dir)} (checkpoints/last.pt, metrics.jsonl, results.json)"),
     ]

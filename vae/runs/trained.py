@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,7 @@ class Trained:
         epoch: how many epochs the weights have seen.
     """
 
-    def __init__(
-        self, path: Path, *, device: str = "auto", data_dir: str = "", say: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
         self.path = path.resolve()
         self._state = checkpoint.load(path)
         self.device = machine.resolve_device(device)
@@ -43,7 +40,7 @@ class Trained:
         self.config = stored_config(self._state["config"], path)
         self.epoch: int = self._state["epoch"]
         self.run_dir = _run_of(self.path)
-        self._data_dir, self._say = data_dir, say
+        self._data_dir = data_dir
 
     @cached_property
     def splits(self) -> Splits:
@@ -54,10 +51,7 @@ class Trained:
         """
         data_dir = self.data_dir
 
-        def say(line: str) -> None:
-            self._say(f"{line} (it is not in {data_dir}: --data_dir names another folder)")
-
-        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"], say=say)
+        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(f"{data_dir} holds other images or classes than {self.path} was trained on: see --data_dir")
@@ -126,7 +120,6 @@ def open_run(
     *,
     device: str = "auto",
     data_dir: str = "",
-    say: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Open a run's folder (its `checkpoints/last.pt`) or a checkpoint file.
 
@@ -134,7 +127,6 @@ def open_run(
         path: `outputs/latest` is the newest run, also where links can't be made.
         device: auto (the best there is), cpu, mps, cuda or cuda:N.
         data_dir: where the data lies; empty for where the run found it.
-        say: told in a line before anything is downloaded.
 
     Raises:
         CheckpointError: one line that says why there is nothing to open.
@@ -149,7 +141,7 @@ def open_run(
         path = last
     elif not path.exists():
         raise CheckpointError(f"{path}: no such run or checkpoint")
-    return Trained(path, device=device, data_dir=data_dir, say=say)
+    return Trained(path, device=device, data_dir=data_dir)
 
 
 def _is_name(value: object) -> bool:
@@ -171,16 +163,13 @@ def _run_of(path: Path) -> Path | None:
     return run_dir if path.parent.name == "checkpoints" and (run_dir / "metrics.jsonl").is_file() else None
 
 
-def build_splits(
-    config: Config, data_dir: Path, *, fallback: str = "", say: Callable[[str], None] = lambda line: None
-) -> Splits:
+def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Splits:
     """The data that a Config means, split, on the CPU.
 
     Args:
         config: what data, how it is split and made binary.
         data_dir: where files are looked for and kept; with the data set `folder`, the images.
         fallback: why the digits stand in for MNIST, where a run that is opened again began so.
-        say: told in a line before anything is downloaded.
     """
     splits = load_splits(
         config.dataset,
@@ -189,6 +178,5 @@ def build_splits(
         seed=config.seed,
         image_size=config.image_size,
         binarize=config.binarize,
-        say=say,
     )
     return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits

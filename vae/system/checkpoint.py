@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vae.system.files import FileError, write_atomic
-from vae.system.memory import is_refusal
+from vae.system.memory import is_out_of_memory
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 ENTRIES: dict[str, type] = {
@@ -65,7 +65,7 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, LookupError, EOFError, ValueError) as error:
-        if is_refusal(error):
+        if is_out_of_memory(error):
             raise CheckpointError(f"{path} doesn't fit into this machine's memory") from None
         raise damaged from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,20 +15,10 @@ from vae.system.errors import plain
 from vae.system.files import FileError
 
 
-def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
-    """One epoch in one line: losses with their terms (nats per image), seconds and speed."""
-    width = len(str(num_epochs))
-    parts = [f"epoch {row['epoch']:>{width}}/{num_epochs}"]
-    for split in ("train", "val", "test"):
-        if f"{split}/loss" in row:
-            terms = f"{row[f'{split}/recon']:.2f} + {row[f'{split}/kl']:.2f}"
-            parts.append(f"{split} {-row[f'{split}/elbo']:.2f} = {terms}")
-    parts.append(f"{row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s")
-    return "  ".join(parts)
-
-
 class Console:
     """Lines on stdout, the live bar and warnings on stderr; without a terminal there is no bar, only the lines.
+
+    Within its `with` block, what the package logs is printed too, a line a message.
 
     Args:
         quiet: print warnings only.
@@ -39,6 +30,20 @@ class Console:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a screen without × or – still gets its lines
         self._bar: tqdm[Any] | None = None
+        self._handler = _ConsoleHandler(self)
+
+    def __enter__(self) -> Console:
+        logger = logging.getLogger("vae")
+        self._level_before = logger.level
+        logger.addHandler(self._handler)
+        logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close_bar()
+        logger = logging.getLogger("vae")
+        logger.removeHandler(self._handler)
+        logger.setLevel(self._level_before)
 
     def say(self, line: str = "") -> None:
         """A line that stays.
@@ -95,11 +100,11 @@ class Console:
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {epoch}/{num_epochs}", refresh=False)
 
-    def epoch_ends(self, row: dict[str, Any], num_epochs: int) -> None:
-        """Leave the epoch's line and put its figures on the bar."""
-        self.say(epoch_line(row, num_epochs))
+    def epoch_ends(self, line: str, figures: str) -> None:
+        """Leave the epoch's line on screen and put its figures on the bar."""
+        self.say(line)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}")
+            self._bar.set_postfix_str(figures)
 
     def close_bar(self) -> None:
         """Take the bar away."""
@@ -111,7 +116,19 @@ class Console:
 Table = list[tuple[str, str]]
 
 
-def shown(path: Path) -> str:
+def short_path(path: Path) -> str:
     """A path as a person types it: relative where it lies below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+class _ConsoleHandler(logging.Handler):
+    """Hands log messages to a console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        self._console.say(record.getMessage())

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them. Alone, everything here is nothing to do."""
+"""Several processes that train one model, as torchrun starts them. In a single process these are no-ops."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ WAYS = "unset it, or start several processes with torchrun"
 
 
 @dataclass(frozen=True)
-class Team:
-    """This process among its fellows.
+class ProcessGroup:
+    """This process among those that train one model.
 
     Attributes:
-        rank: 0 is the leader, which alone writes and speaks.
-        size: number of processes.
-        device: this process's own; empty for what `--device` says.
+        rank: this process's number; rank 0 is the main process, the only one that writes files and prints.
+        world_size: number of processes.
+        device: the one this process computes on; empty means that `--device` decides.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     device: str = ""
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def share(self, tensor: Tensor, dim: int = 0) -> Tensor:
-        """This process's part along `dim`: every `size`-th place, so that the parts differ by one at most."""
-        if self.size == 1:
+    def shard(self, tensor: Tensor, dim: int = 0) -> Tensor:
+        """Take every `world_size`-th row along `dim`, from row `rank` on: shards differ in length by at most one."""
+        if self.world_size == 1:
             return tensor
-        return tensor.index_select(dim, torch.arange(self.rank, tensor.shape[dim], self.size, device=tensor.device))
+        return tensor.index_select(
+            dim, torch.arange(self.rank, tensor.shape[dim], self.world_size, device=tensor.device)
+        )
 
-    def total(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in every one."""
-        if self.size == 1:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over all processes; every process gets the sum."""
+        if self.world_size == 1:
             return tensor
         tensor = tensor.clone()
         dist.all_reduce(tensor)
@@ -53,19 +55,19 @@ class Team:
         return tensor
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over all processes."""
-        return module if self.size == 1 else DistributedDataParallel(module)
+        """Wrap a module so that its gradients are averaged over all processes."""
+        return module if self.world_size == 1 else DistributedDataParallel(module)
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
 @contextmanager
-def together(device: str) -> Iterator[Team]:
-    """The team that torchrun's environment tells of, for as long as the block lasts; ALONE without torchrun.
+def process_group(device: str) -> Iterator[ProcessGroup]:
+    """Join the processes that torchrun started, for the length of the block; SINGLE_PROCESS without torchrun.
 
     Args:
-        device: as `--device` says it.
+        device: the value of `--device`.
 
     Raises:
         UsageError: more processes than GPUs, one device named for all, or an environment that is not torchrun's.
@@ -76,7 +78,7 @@ def together(device: str) -> Iterator[Team]:
         told = " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ)
         raise UsageError(f"the environment has {told}, which must be numbers: {WAYS}") from None
     if size == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     if not gpus and device not in ("auto", "cpu"):
@@ -93,6 +95,6 @@ def together(device: str) -> Iterator[Team]:
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"the {size} processes can't meet: {next(iter(str(error).splitlines()), '')}") from None
     try:
-        yield Team(rank, size, f"cuda:{local}" if gpus else "cpu")
+        yield ProcessGroup(rank, size, f"cuda:{local}" if gpus else "cpu")
     finally:
         dist.destroy_process_group()

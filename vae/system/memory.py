@@ -12,7 +12,7 @@ import torch
 from vae.system.errors import UsageError
 
 # What PyTorch's allocators say, on a CPU, on a GPU and in the libraries that it calls.
-REFUSED = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 CGROUPS = {  # of the memory controller, version 2 and 1: limit, use, and the part of its statistics that can be freed
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -36,7 +36,7 @@ def require(needed: float, what: str, device: torch.device | str = "cpu") -> Non
     """
     free = available(torch.device(device))
     if free is not None and needed > free:
-        sizes = f"at least {told(needed)} of memory, and {told(free)} is free"
+        sizes = f"at least {format_bytes(needed)} of memory, and {format_bytes(free)} is free"
         raise TooLargeError(f"{what} would take {sizes} on {device}")
 
 
@@ -75,7 +75,7 @@ def _group_free(folder: Path, limit: str, use: str, freeable: str) -> Iterator[i
         yield max(0, int((folder / limit).read_text()) - used)
 
 
-def told(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes for a person: `3.2 GB`."""
     for unit in ("kB", "MB", "GB"):
         size /= 1000
@@ -85,7 +85,7 @@ def told(size: float) -> str:
 
 
 @contextmanager
-def refusals_told() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Tell an allocation that failed in one line.
 
     Raises:
@@ -94,16 +94,16 @@ def refusals_told() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, ValueError) as error:
-        if not is_refusal(error):
+        if not is_out_of_memory(error):
             raise
         hint = "try a smaller --batch_size or model, or another --device"
         raise TooLargeError(f"this machine's memory is used up: {hint}") from None
 
 
-def is_refusal(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an allocation failed, or an error came of one that did: a file half written, a stream not closed."""
     while error:
-        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and REFUSED.search(str(error))):
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))):
             return True
         error = error.__context__
     return False

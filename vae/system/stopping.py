@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Stopped(Exception):
@@ -22,6 +22,7 @@ class Stopper:
     """Within its `with` block a first signal is only remembered, until `check` raises it."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    active: ClassVar[Stopper | None] = None  # the one whose `with` block is running
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -30,11 +31,13 @@ class Stopper:
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._remember) for number in self.SIGNALS}
+        Stopper.active = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        Stopper.active = None
         self._restore()
 
     def check(self) -> None:
@@ -50,6 +53,15 @@ class Stopper:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def raise_if_stopped() -> None:
+    """Raise `Stopped` if a signal has come to the `Stopper` whose block is running; do nothing outside of one.
+
+    Long computations call it between their parts, so that Ctrl-C ends them within a moment.
+    """
+    if Stopper.active is not None:
+        Stopper.active.check()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae.config import Config
 from vae.model.objective import Objective
-from vae.system.distributed import Team
+from vae.system.distributed import ProcessGroup
 from vae.system.errors import UsageError, UserError
 
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
@@ -25,7 +25,7 @@ class CompileError(UserError):
     """There is no compiler, or it can't make this step."""
 
 
-def wanted(config: Config, device: torch.device, team: Team, *, images: int) -> bool:
+def should_compile(config: Config, device: torch.device, processes: ProcessGroup, *, images: int) -> bool:
     """Whether a run's steps are to be compiled, if that can be done here; `images` are those of an epoch.
 
     Raises:
@@ -34,7 +34,7 @@ def wanted(config: Config, device: torch.device, team: Team, *, images: int) -> 
     reason = ""
     if device.type not in ("cpu", "cuda"):
         reason = f"not on {device}"
-    elif team.size > 1:
+    elif processes.world_size > 1:
         reason = "not with several processes"
     elif images < config.batch_size:
         reason = f"no step of {images} images is whole with --batch_size {config.batch_size}"

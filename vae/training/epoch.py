@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from vae.config import Config
 from vae.data.augment import distort
 from vae.data.datasets import Split, shuffled_batches
-from vae.model.losses import elbo
+from vae.model.losses import Terms
 from vae.model.objective import Objective
 from vae.model.vae import VAE
-from vae.system.distributed import ALONE, Team
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.training.compiled import CompiledStep
 from vae.training.divergence import Watch
 from vae.training.ema import WeightAverage
@@ -30,10 +30,10 @@ def train_epoch(
     epoch: int,
     generator: torch.Generator,
     scaler: torch.amp.GradScaler | None = None,
-    average: WeightAverage | None = None,
+    ema: WeightAverage | None = None,
     objective: nn.Module | None = None,
     compiled: CompiledStep | None = None,
-    team: Team = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
     """Minimise recon + beta · KL over every image once, in an order drawn from `generator`.
@@ -46,10 +46,10 @@ def train_epoch(
         epoch: counted from 1.
         generator: gives the order, the pixels where they are redrawn, and the noise eps; on the images' device.
         scaler: of the loss, for float16.
-        average: of the weights; follows every step.
+        ema: the averaged weights, updated after every step.
         objective: the model's `Objective`, wrapped for several processes; `None` makes one.
         compiled: takes the place of the operations in steps of whole batches.
-        team: these processes. Each makes every batch, noise included, and trains on its share of it.
+        processes: these processes. Each makes every batch, noise included, and trains on its share of it.
         on_batch: called with each batch's image count; what it raises stops the epoch.
 
     Returns:
@@ -60,10 +60,10 @@ def train_epoch(
         DivergedError: a term, a gradient or a weight is NaN or infinite; it names what was the first, and the step.
     """
     device = split.images.device
-    objective = objective or Objective(model, config)
+    objective = Objective(model, config) if objective is None else objective
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     steps = math.ceil(len(split) / config.batch_size)
-    watch = Watch(model, optimizer, scaler, epoch=epoch, steps=steps, total=team.total)
+    watch = Watch(model, optimizer, scaler, epoch=epoch, steps=steps, total=processes.all_reduce)
     augment = config.augment if epoch <= config.augment_until * config.num_epochs else 0.0
     lr = beta = math.nan
     seen = 0
@@ -72,26 +72,26 @@ def train_epoch(
         lr, beta = _weights(config, epochs_done=epoch - 1 + (seen + len(x) / 2) / len(split))
         x, eps = _drawn(x, config, generator, latent_dim=model.latent_dim, augment=augment)
         number = (epoch - 1) * steps + step + 1
-        if compiled and len(x) == config.batch_size:
+        if compiled is not None and len(x) == config.batch_size:
             watch.record(compiled(x, y, eps, lr=lr, beta=beta, number=number, halted=watch.halted))
         else:
-            parts = objective(team.share(x), team.share(y), team.share(eps, dim=-2), beta)
+            parts = objective(processes.shard(x), processes.shard(y), processes.shard(eps, dim=-2), beta)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            loss = parts[0].sum() * (team.size / len(x))  # gradients are averaged over the processes
+            loss = parts[0].sum() * (processes.world_size / len(x))  # gradients are averaged over the processes
             watch.record(torch.stack([part.detach().sum() for part in parts]))
             _step(model, optimizer, scaler, loss, config.grad_clip)
-        if average:
-            average.update(number)
+        if ema is not None:
+            ema.update(number)
         seen += len(x)
         on_batch(len(x))
     watch.check()
-    loss_mean, recon_mean, kl_mean = team.total(watch.terms).sum(0) / len(split)
+    loss_mean, recon_mean, kl_mean = processes.all_reduce(watch.terms).sum(0) / len(split)
     return {
         "loss": loss_mean.item(),
         "recon": recon_mean.item(),
         "kl": kl_mean.item(),
-        "elbo": elbo(recon_mean, kl_mean).item(),
+        "elbo": Terms(recon_mean, kl_mean).elbo.item(),
         "lr": lr,
         "beta": beta,
     }

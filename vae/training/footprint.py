@@ -47,7 +47,7 @@ def check_fits(config: Config, image_shape: Shape, *, num_classes: int, images: 
     blamed = min(without, key=lambda name: without[name])
     value = getattr(config, blamed)
     value = shorten(" ".join(map(str, value)), 60) if isinstance(value, tuple) else value
-    batch = memory.told(batch_bytes(config, image_shape, images))
+    batch = memory.format_bytes(batch_bytes(config, image_shape, images))
     memory.require(needed, f"--{blamed} {value}: training (a batch of it {batch})", device)
 
 

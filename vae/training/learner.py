@@ -16,8 +16,8 @@ from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
 from vae.model.objective import Objective
 from vae.system.checkpoint import CheckpointError
-from vae.system.distributed import Team
-from vae.training.compiled import CompiledStep, wanted
+from vae.system.distributed import ProcessGroup
+from vae.training.compiled import CompiledStep, should_compile
 from vae.training.divergence import DivergedError
 from vae.training.ema import WeightAverage
 from vae.training.epoch import compile_step, train_epoch
@@ -31,14 +31,14 @@ class Learner:
     Args:
         config: every knob, its precision resolved.
         splits: the images, on the device to train on.
-        team: the processes that train it together.
+        processes: the processes that train it together.
 
     Raises:
         TooLargeError: the machine can't hold it.
     """
 
-    def __init__(self, config: Config, splits: Splits, *, team: Team) -> None:
-        self.config, self.splits, self.team = config, splits, team
+    def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup) -> None:
+        self.config, self.splits, self.processes = config, splits, processes
         self.device = splits.train.images.device
         self.epoch = 0  # epochs behind it
         self.num_classes = len(splits.class_names)
@@ -47,11 +47,11 @@ class Learner:
         check_fits(config, shape, num_classes=self.num_classes, images=images, device=self.device)
         self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
         start_from_images(self.model, splits.train.images, config)
-        self.average = WeightAverage(self.model, config.ema) if config.ema else None
-        self.shown = self.average.model if self.average else self.model  # what is scored, drawn and kept
+        self.ema = WeightAverage(self.model, config.ema) if config.ema else None
+        self.eval_model = self.ema.model if self.ema else self.model  # what is scored, drawn and saved
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.to_compile = wanted(config, self.device, team, images=images)
-        self._objective = team.wrap(Objective(self.model, config))
+        self.to_compile = should_compile(config, self.device, processes, images=images)
+        self._objective = processes.wrap(Objective(self.model, config))
         self._optimizer = build_optimizer(config, self.model)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
@@ -84,10 +84,10 @@ class Learner:
             epoch=self.epoch + 1,
             generator=self._generator,
             scaler=self._scaler,
-            average=self.average,
+            ema=self.ema,
             objective=self._objective,
             compiled=self._compiled,
-            team=self.team,
+            processes=self.processes,
             on_batch=on_batch,
         )
         seconds = time.perf_counter() - started
@@ -102,7 +102,7 @@ class Learner:
         split = getattr(self.splits, name)
         if not split:
             return {}
-        scores = evaluate(self.shown, split, team=self.team)
+        scores = evaluate(self.eval_model, split, processes=self.processes)
         if not math.isfinite(scores.loss):
             raise DivergedError(f"the {name} loss is {scores.loss} after epoch {self.epoch}: try a smaller --lr")
         return {f"{name}/{term}": value for term, value in scores._asdict().items()}
@@ -110,8 +110,8 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and plain Python."""
         return {
-            "model_state": self.shown.state_dict(),
-            "trained_state": self.model.state_dict() if self.average else {},
+            "model_state": self.eval_model.state_dict(),
+            "trained_state": self.model.state_dict() if self.ema else {},
             "optimizer_state": self._optimizer.state_dict(),
             "scaler_state": self._scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
@@ -133,8 +133,8 @@ class Learner:
         """
         self.epoch = state["epoch"]
         try:
-            self.shown.load_state_dict(state["model_state"])
-            if self.average:
+            self.eval_model.load_state_dict(state["model_state"])
+            if self.ema:
                 self.model.load_state_dict(state["trained_state"])
             restore_optimizer(self._optimizer, state["optimizer_state"])
             kinds = {name: type(value) for name, value in self._scaler.state_dict().items()}
