@@ -65,7 +65,7 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture
-def project_2d(finished_run):
+def plane(finished_run):
     return finished_run / "outputs" / "whole"
 
 
