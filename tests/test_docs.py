@@ -18,6 +18,7 @@ from vae.config import cli
 from vae.config.config import Config
 from vae.config.options import COMMANDS
 from vae.config.presets import PRESETS, configure
+from vae.runs.launch import RESUMABLE
 from vae.system.errors import UsageError
 
 NAMES = (
@@ -234,6 +235,11 @@ def test_the_readme_shows_the_presets_as_they_are():
     assert rows(README, "## Presets") == [preset_row(name) for name in PRESETS]
 
 
+def test_the_flags_that_a_resumed_run_takes_are_listed():
+    listed = TEXTS["docs/options.md"].partition("except for ")[2].partition(". ")[0]
+    assert set(FLAG.findall(listed)) == {f"--{name}" for name in RESUMABLE}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_are_named(room):
     assert f"`vae/{room}/`" in README
@@ -252,7 +258,7 @@ def test_files_that_are_mentioned_exist(page):
 @each_page
 def test_names_stand_where_the_pages_say(page):
     text = re.sub(r"\s+", " ", prose(TEXTS[page]))
-    for name, file in re.findall(r"`([A-Za-z_][\w.]*)` (?:in|of) `(vae/[\w/]+\.py)`", text):
+    for name, file in re.findall(r"`([A-Za-z_][\w.]*)`(?: \w+){0,2} \(?`(vae/[\w/]+\.py)`", text):
         code = (ROOT / file).read_text("utf-8")
         assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), f"{name} in {file}"
 
