@@ -1,5 +1,5 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow lint format smoke results record bench
+.PHONY: check test slow lint format smoke docs results record bench
 
 check: lint test
 
@@ -22,11 +22,15 @@ format:
 smoke:
 	python main.py --dataset digits --num_epochs 3 --tsne_samples 300
 
-# Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and the README's table.
+# The tables of flags in docs/options.md and docs/commands.md, from the knobs themselves.
+docs:
+	python docs/make_tables.py
+
+# Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and docs/results.md.
 results:
 	python benchmarks/results.py
 
-# The best likelihoods, three seeds: some four hours of two cores. Writes to the same two places.
+# The best likelihoods, three seeds: about four hours on two cores. Writes results.json and docs/likelihoods.md.
 record:
 	python benchmarks/results.py --presets record
 	python benchmarks/results.py --presets record-standard --seeds 0
