@@ -1,13 +1,18 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow lint format smoke docs results record bench
+.PHONY: check test slow all lint format smoke docs results record bench
 
 check: lint test
 
+# What a plain pytest runs: two minutes on two cores, offline.
 test:
 	python -m pytest
 
+# What it leaves out: browser, kills, full disks of many sizes, the notebook. Minutes.
 slow:
 	python -m pytest -m slow
+
+# All that CI runs.
+all: check slow
 
 lint:
 	ruff check .

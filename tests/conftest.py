@@ -3,17 +3,24 @@
 import contextlib
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from small_runs import idx_bytes, real_pictures, run_main, save_blank
+from small_runs import ROOT, idx_bytes, real_pictures, run_main, save_blank
 
 from vae.data import download as sources
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "inductor"))  # compiled once, for all
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two workers, as many as the tests are measured with; none for a single test, which is quicker alone."""
+    return 0 if any("::" in argument for argument in config.args) else 2
 
 
 @pytest.fixture
