@@ -268,7 +268,7 @@ def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, t
     for content in (b"no picture", b"", whole[: len(whole) // 2]):
         (run_dir / "samples.png").write_bytes(content)
         page = write_report(run_dir).read_text("utf-8")
-        assert "Left out: samples.png is no PNG, or it is damaged." in page and ">Reconstructions<" in page
+        assert "Left out: samples.png is not a PNG, or it is damaged." in page and ">Reconstructions<" in page
         assert ">Samples<" not in page
 
 

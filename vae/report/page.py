@@ -28,11 +28,11 @@ TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 MAX_EPOCHS = 500  # shown in the curves and their table; a longer run's are thinned evenly
 CAPTIONS = {
-    "reconstructions.png": ("Reconstructions", "Test images over what the model makes of them."),
+    "reconstructions.png": ("Reconstructions", "Test images above their reconstructions."),
     "samples.png": ("Samples", "Decoded draws from the prior."),
-    "manifold.png": ("The latent plane", "What each place decodes to, at quantiles of the prior."),
+    "manifold.png": ("The latent plane", "What each place decodes to, on a grid of the prior's quantiles."),
     "latent_scatter.png": ("Posterior means", "Where the test images lie; classes that overlap are confused."),
-    "tsne.png": ("t-SNE", "Posterior means in the plane; distances between clusters mean little."),
+    "tsne.png": ("t-SNE", "Posterior means; distances between clusters mean little."),
     "interpolation.png": ("Interpolation", "Straight lines between the posterior means of two test images."),
     "side_by_side.png": ("Side by side", "Originals left, reconstructions by the saved model right."),
 }  # without loss_curves.png: the page draws these curves itself
@@ -76,7 +76,7 @@ def render(run_dir: Path, config: Config, facts: Values, results: Values, rows: 
         ],
         pictures=pictures,
         damaged=damaged,
-        knobs=knobs(config),
+        options=options(config),
         command=command_line(config),
         commit=commit,
         has_changes=bool(changes),
@@ -117,8 +117,8 @@ def tiles(results: Values) -> list[tuple[str, str]]:
     minutes, seconds = divmod(round(results["train_seconds"]), 60)
     return [
         (loss, f"test −ELBO, nats per image, {results['protocol']}"),
-        (recon, "of it reconstruction"),
-        (kl, f"of it KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
+        (recon, "reconstruction term"),
+        (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
         (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} epochs"),
     ]
 
@@ -158,8 +158,8 @@ def read_pictures(run_dir: Path) -> tuple[list[Values], list[str]]:
     return pictures, damaged
 
 
-def knobs(config: Config) -> list[Values]:
-    """Every knob with its value, its default, whether they differ, and what it is."""
+def options(config: Config) -> list[Values]:
+    """Every option with its value, its default, whether they differ, and its help text."""
     fields = [field for group in GROUPS for field in dataclasses.fields(config) if field.metadata["group"] == group]
     described = []
     for field in fields:
