@@ -11,7 +11,6 @@ from vae.commands.generate import names_of
 from vae.commands.session import Session
 from vae.config import options
 from vae.plots import images as figures
-from vae.plots.animation import write_png
 from vae.plots.pictures import MAX_COLUMNS
 from vae.runs.trained import Trained
 from vae.system.console import short_path
@@ -27,7 +26,7 @@ def run(session: Session, chosen: options.Sample) -> None:
     if chosen.format == "individual":
         folder = session.folder(session.default / "individual")
         for number, image in enumerate(images, start=1):
-            write_png(folder / f"sample_{number:0{len(str(count))}d}.png", image)
+            figures.write_png(folder / f"sample_{number:0{len(str(count))}d}.png", image)
         session.console.say(f"wrote {count:,} images to {short_path(folder)}")
         return
     (path,) = session.paths(f"samples.{chosen.format}")
