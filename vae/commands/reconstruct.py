@@ -17,7 +17,7 @@ from vae.commands.generate import classes_in_turn
 from vae.commands.session import Session
 from vae.config import options
 from vae.data.download import DataError
-from vae.data.own_images import SHOWN, OwnImage, find, prepare
+from vae.data.own_images import ORIGINAL_SIZE, OwnImage, find, prepare
 from vae.data.pixels import enlarge, to_pixels
 from vae.evaluation.elbo import EVAL_SEED, score_images
 from vae.model.losses import Terms
@@ -174,7 +174,7 @@ def draw(trained: Trained, result: Reconstructed, own: Sequence[OwnImage], path:
     """The first images over their reconstructions, people's own files above both, each with its ELBO."""
     versions = {"original": result.x[:MAX_SHOWN], "reconstruction": result.means[:MAX_SHOWN]}
     if own:  # the files stand above at their own resolution, and the others at as many pixels
-        enlarged = {name: enlarge(images, SHOWN) for name, images in versions.items()}
+        enlarged = {name: enlarge(images, ORIGINAL_SIZE) for name, images in versions.items()}
         versions = {"your image": torch.stack([one.original for one in own[:MAX_SHOWN]]), **enlarged}
         versions = {name.replace("original", "as trained on"): images for name, images in versions.items()}
     bounds = [f"{bound:.1f}".replace("-", "−") for bound in result.elbo[:MAX_SHOWN].tolist()]
