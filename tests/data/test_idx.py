@@ -69,7 +69,7 @@ def test_swapped_files_and_a_folder_in_a_file_s_place_are_refused(tmp_path, writ
         (FILES[0], idx_bytes(IMAGES[:, :14]), "bytes of data"),
         (FILES[0], struct.pack(">4I", 0x803, 2**31, 2**31, 2**31), "bytes of data"),
         (FILES[1], struct.pack(">2I", 0x801, 0), "bytes of data"),
-        (FILES[1], b"\0\0", "only 2 bytes"),
+        (FILES[1], b"\0\0", "magic number"),
     ],
 )
 def test_files_without_a_published_digest_are_held_against_their_header(tmp_path, file, content, message):
@@ -89,7 +89,7 @@ def test_packed_files_of_the_sister_sets_are_held_against_their_md5(tmp_path, mo
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(idx, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(idx, "_parse_idx", lambda path, content, dims: len(content))
+    monkeypatch.setattr(idx, "_parse_idx", lambda path, content: len(content))
     (tmp_path / f"{FILES[0]}.gz").write_bytes(gzip.compress(bytes(1_000_000)))
     assert read_idx("digits", tmp_path / f"{FILES[0]}.gz") == 10_001
 

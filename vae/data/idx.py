@@ -104,15 +104,14 @@ def read_idx(name: str, path: Path) -> Tensor:
     digest = MD5_GZ.get(name, {}).get(file) if path.suffix == ".gz" else None
     if digest and hashlib.md5(packed, usedforsecurity=False).hexdigest() != digest:
         raise DamagedError(path, "its MD5 is not the official file's")
-    return _parse_idx(path, content, dims=1 if "labels" in file else 3)
+    return _parse_idx(path, content)
 
 
-def _parse_idx(path: Path, content: bytes, *, dims: int) -> Tensor:
+def _parse_idx(path: Path, content: bytes) -> Tensor:
     """Parse an IDX file: a magic number (0x0800 and the number of dimensions), the sizes, then unsigned bytes."""
+    dims = 1 if "labels" in path.name else 3
     header = 4 + 4 * dims
-    if len(content) < header:
-        raise DamagedError(path, f"only {len(content)} bytes")
-    magic, *shape = struct.unpack(f">{1 + dims}I", content[:header])
+    magic, *shape = struct.unpack(f">{1 + dims}I", content[:header].ljust(header, b"\0"))
     if magic != 0x0800 + dims:
         raise DamagedError(path, f"magic number {magic} instead of {0x0800 + dims}")
     if not shape[0] or len(content) != header + math.prod(shape) or shape[1:] != [SIDE, SIDE][: dims - 1]:
