@@ -139,9 +139,7 @@ DOORS = ("load_model", "open_run", "write_report", "resume", "command")
 
 @pytest.fixture
 def doors(tiny_run, tmp_path, few_images, capsys, monkeypatch):
-    from vae.runs.run import Run
-
-    monkeypatch.setattr(Run, "_close", lambda *args: None)  # pictures: slow, and they read no file
+    monkeypatch.setattr("vae.runs.run.finish", lambda *args, **more: None)  # pictures: slow, and they read no file
     shutil.copytree(tiny_run, tmp_path / "root")
     found = Doors(tmp_path / "root/outputs/whole", tmp_path)
     found.capsys = capsys

@@ -217,7 +217,7 @@ def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(tmp_path, m
         restore(self, *given)
 
     monkeypatch.setattr(Run, "restore", late)
-    monkeypatch.setattr(Run, "_close", lambda *args: None)
+    monkeypatch.setattr("vae.runs.run.finish", lambda *args, **more: None)
     assert main(["--resume", str(run_dir), "--num_epochs", "2", "--quiet"]) == 1
     assert "resume it once more" in capsys.readouterr().err
     assert load_state(run_dir)["epoch"] == 3 == len((run_dir / "metrics.jsonl").read_text().splitlines())
@@ -228,7 +228,8 @@ def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkey
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    assert take_lock(tmp_path / ".lock") is None
+    with take_lock(tmp_path / ".lock"):
+        pass
 
 
 def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(finished_run, tmp_path, capsys):
@@ -247,7 +248,7 @@ FOLDERS = ["私の　数字", "nb\xa0sp", "👨\u200d👩", "caf\udce9"]  # the 
 def test_a_run_in_a_folder_of_any_name_can_be_continued_and_used(tmp_path, monkeypatch, name):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
-    monkeypatch.setattr(Run, "_close", lambda *args: None)
+    monkeypatch.setattr("vae.runs.run.finish", lambda *args, **more: None)
     flags = ["--quiet", "--device", "cpu"]
     assert main([*SHORT, "--run_name", "x", *flags]) == 0
     for epochs in ("2", "3"):  # the second from a checkpoint that has been told where it lies
