@@ -1,13 +1,18 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow lint format smoke results record bench
+.PHONY: check test slow all lint format smoke docs results record bench
 
 check: lint test
 
+# What a plain pytest runs: two minutes on two cores, offline.
 test:
 	python -m pytest
 
+# What it leaves out: browser, kills, full disks of many sizes, the notebook. Minutes.
 slow:
 	python -m pytest -m slow
+
+# All that CI runs.
+all: check slow
 
 lint:
 	ruff check .
@@ -22,11 +27,15 @@ format:
 smoke:
 	python main.py --dataset digits --num_epochs 3 --tsne_samples 300
 
-# Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and the README's table.
+# The tables of flags in docs/options.md and docs/commands.md, from the knobs themselves.
+docs:
+	python docs/make_tables.py
+
+# Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and docs/results.md.
 results:
 	python benchmarks/results.py
 
-# The best likelihoods, three seeds: some four hours of two cores. Writes to the same two places.
+# The best likelihoods, three seeds: about four hours on two cores. Writes results.json and docs/likelihoods.md.
 record:
 	python benchmarks/results.py --presets record
 	python benchmarks/results.py --presets record-standard --seeds 0

@@ -1,4 +1,6 @@
-"""Train presets over several seeds and write the README's tables of results: `make results`, `make record`.
+"""Train presets over several seeds and write the tables of docs/results.md and docs/likelihoods.md.
+
+`make results` and `make record` run it.
 
 Finished runs are kept in `benchmarks/results.json` and not trained again; a run that was stopped is resumed. Delete its
 entry to measure a preset anew.
@@ -6,7 +8,7 @@ entry to measure a preset anew.
     python benchmarks/results.py                                # what is missing, at each preset's own epochs
     python benchmarks/results.py --presets conv-2d --num_epochs 10 --seeds 0
     python benchmarks/results.py --presets record record-standard   # an hour each, and half an hour to score
-    python benchmarks/results.py --table                        # only rewrite the README's tables
+    python benchmarks/results.py --table                        # only rewrite the tables
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from vae.config.presets import PRESETS, configure
 from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "results.json"
-RESULTS = "<!-- results: written by `make results` -->", "<!-- end of results -->"
-LIKELIHOODS = "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
+# The page of each table, and the comments that it stands between.
+RESULTS = "docs/results.md", "<!-- results: written by `make results` -->", "<!-- end of results -->"
+LIKELIHOODS = "docs/likelihoods.md", "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
 RECORDS = ("record", "record-standard")  # scored with 5,000 importance samples
 # Test losses of plain PyTorch loops of the same recipes, grey pixels, seed 0, one run each.
 PLAIN = {"mlp-2d": "148.8", "mlp-64d": "107.7", "mlp-32d": "102.9", "mlp-20d": "101.0"}
@@ -106,7 +109,7 @@ def spread(values: list[float]) -> str:
 
 
 def table(entries: list[Entry]) -> str:
-    """The README's table, a row for each preset and length."""
+    """The table of results, a row for each preset and length."""
     lines = [
         "| preset | protocol | epochs, seeds | train = recon + KL | test = recon + KL | plain loop | s per epoch |",
         "|---|---|---|---|---|---|---|",
@@ -154,16 +157,19 @@ def likelihood_table(entries: list[Entry]) -> str:
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])
 
 
-def write_tables(entries: list[Entry]) -> None:
-    """Put each table between the README's two marks for it."""
-    path = ROOT / "README.md"
-    text = path.read_text()
-    records = [entry for entry in entries if entry["preset"] in RECORDS]
-    others = [entry for entry in entries if entry["preset"] not in RECORDS]
-    for (start, end), content in ((RESULTS, table(others)), (LIKELIHOODS, likelihood_table(records))):
-        before, rest = text.split(start)
-        text = f"{before}{start}\n\n{content}\n\n{end}{rest.split(end)[1]}"
+def write_table(page: str, start: str, end: str, content: str) -> None:
+    """Replace what stands between the two comments of a page, a path below the repository's root."""
+    path = ROOT / page
+    before, rest = path.read_text().split(start)
+    text = f"{before}{start}\n\n{content}\n\n{end}{rest.split(end)[1]}"
     write_atomic(path, lambda stream: stream.write(text.encode()))
+
+
+def write_tables(entries: list[Entry]) -> None:
+    """Write both tables into their pages."""
+    records = [entry for entry in entries if entry["preset"] in RECORDS]
+    write_table(*RESULTS, table([entry for entry in entries if entry["preset"] not in RECORDS]))
+    write_table(*LIKELIHOODS, likelihood_table(records))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ real, and their losses after the same epochs stand beside the speed.
 
     python benchmarks/throughput.py --write                     # four presets, five epochs, three seeds; `make bench`
     python benchmarks/throughput.py --presets mlp-2d --seeds 0  # one of them, quickly, to look at
-    python benchmarks/throughput.py --table                     # only rewrite the README's table
+    python benchmarks/throughput.py --table                     # only rewrite the table of docs/speed.md
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from results import write_table
+
 from vae.config.presets import configure
-from vae.system.files import write_atomic, write_json
+from vae.system.files import write_json
 
 STORE = ROOT / "benchmarks" / "throughput.json"
-START, END = "<!-- throughput: written by `make bench` -->", "<!-- end of throughput -->"
+TABLE = "docs/speed.md", "<!-- throughput: written by `make bench` -->", "<!-- end of throughput -->"
 PRESETS = ("mlp-2d", "mlp-32d", "mlp-20d", "conv-2d")
 IMAGES = {"conv-2d": 2560}  # of its 48,000: a plain epoch of all takes minutes
 WAYS = ("plain", "workers", "uncompiled", "ours", "floor")
@@ -221,7 +223,7 @@ def _grouped(entries: list[Entry]) -> Iterator[tuple[str, str, list[Entry]]]:
 
 
 def table(entries: list[Entry]) -> str:
-    """The README's table: medians over all epochs and seeds, ratios of medians."""
+    """The table: medians over all epochs and seeds, ratios of medians."""
     lines = [
         "| preset | way | s per epoch | images/s | against plain | of the floor | loss after the epochs | peak MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -254,15 +256,15 @@ def verdicts(entries: list[Entry]) -> str:
 
 
 def main() -> None:
-    """Measure what is asked for and print it; with `--write`, keep it and write the README's table."""
+    """Measure what is asked for and print it; with `--write`, keep it and write the table of docs/speed.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--num_epochs", type=int, default=5, help="the first of them is not timed")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--images", type=int, help="of an epoch (default: 60,000; 2,560 for conv-2d)")
-    parser.add_argument("--write", action="store_true", help="keep the figures of whole measurements, for the README")
-    parser.add_argument("--table", action="store_true", help="rewrite the README's table from what was kept")
+    parser.add_argument("--write", action="store_true", help="keep whole measurements, and write docs/speed.md")
+    parser.add_argument("--table", action="store_true", help="rewrite the table of docs/speed.md from what was kept")
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -285,9 +287,7 @@ def main() -> None:
     text = f"{table(entries)}\n\n{verdicts(entries)}".rstrip()
     print(text)
     if args.write or args.table:
-        head, _, rest = (ROOT / "README.md").read_text().partition(START)
-        written = f"{head}{START}\n\n{text}\n\n{END}{rest.partition(END)[2]}"
-        write_atomic(ROOT / "README.md", lambda stream: stream.write(written.encode()))
+        write_table(*TABLE, text)
     return None
 
 

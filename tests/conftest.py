@@ -1,17 +1,26 @@
 """What several tests share: small IDX files, offline sources, and one finished run on real digits."""
 
+import contextlib
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_runs import idx_bytes, run_main
+from matplotlib.figure import Figure
+from small_runs import ROOT, idx_bytes, real_pictures, run_main, save_blank
 
 from vae.data import download as sources
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "inductor"))  # compiled once, for all
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two workers, as many as the tests are measured with; none for a single test, which is quicker alone."""
+    return 0 if any("::" in argument for argument in config.args) else 2
 
 
 @pytest.fixture
@@ -55,6 +64,25 @@ def offline(monkeypatch):
     monkeypatch.setattr(sources, "_fetch_npm", no_network)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def blank_pictures():
+    """Figures are saved blank, since drawing them is most of what a run of a few epochs costs.
+
+    A test that looks at pictures has the marker `pictures`; a fixture of a wider scope that draws them for such tests
+    does so under `real_pictures()`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_blank)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def pictures_where_marked(request, blank_pictures):
+    """Draws for tests with the marker `pictures`."""
+    with real_pictures() if request.node.get_closest_marker("pictures") else contextlib.nullcontext():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test starts from the same global noise, whichever ran before it."""
@@ -63,8 +91,9 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """Root of a run of four epochs named `whole`."""
+    """Root of a run of four epochs named `whole`, its pictures drawn."""
     root = tmp_path_factory.mktemp("finished")
     flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
-    assert run_main(root, "--run_name", "whole", *flags) == 0
+    with real_pictures():
+        assert run_main(root, "--run_name", "whole", *flags) == 0
     return root

@@ -1,16 +1,38 @@
 """Runs that take a second, and what tests read of them."""
 
+import contextlib
+import itertools
 import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from main import main
 
 ROOT = Path(__file__).parent.parent
 MAIN = str(ROOT / "main.py")
 QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
+
+DRAW = Figure.savefig
+NUMBERS = itertools.count()
+
+
+def save_blank(figure, stream, **options) -> None:
+    """In `Figure.savefig`'s place: a valid PNG of one colour, another one each time, and no drawing."""
+    number = next(NUMBERS)
+    Image.new("RGB", (32, 24), (number * 37 % 256, number * 101 % 256, number // 7 % 256)).save(stream, format="png")
+
+
+@contextlib.contextmanager
+def real_pictures():
+    """Draw figures as a user's run does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", DRAW)
+        yield
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

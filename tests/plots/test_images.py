@@ -8,6 +8,8 @@ from vae.plots import canvas, charts
 from vae.plots import images as figures
 from vae.plots.pictures import first_of_each_class, pairs_to_join
 
+pytestmark = pytest.mark.pictures
+
 
 def test_tile_lays_images_row_by_row_with_gaps():
     images = torch.arange(3).reshape(3, 1, 1, 1).expand(3, 1, 2, 2) / 2
