@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from small_runs import load_state, run_main
-from PIL import Image
 from mutants import mutate
+from PIL import Image
+from small_runs import load_state, run_main
 
 from vae.data.datasets import load_splits
 from vae.data.download import DataError
