@@ -29,7 +29,7 @@ CLASSES = [
 ]  # fmt: skip
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 COMMANDS = (
-    ["evaluate", "--num_importance_samples", "10"],
+    ["evaluate", "--num_importance_samples", "0"],
     ["sample", "--num_samples", "30"],
     ["reconstruct"],
     ["interpolate", "--steps", "3"],
