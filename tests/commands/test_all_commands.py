@@ -75,7 +75,7 @@ def test_evaluate_measures_everything_unless_told_otherwise_and_keeps_what_it_ha
         asked.append(num_importance_samples)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scorecard, "assess", interrupted)
+    monkeypatch.setattr(scorecard, "evaluate_fully", interrupted)
     assert use("evaluate", run_dir, "--output", tmp_path / "scores.json") == 130
     assert asked == [1000] and "minus the ELBO" in capsys.readouterr().out
     assert json.loads((tmp_path / "scores.json").read_text())["test"]["images"] == 360

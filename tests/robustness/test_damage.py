@@ -94,16 +94,8 @@ def through_resume(run_dir):
 
 
 def through_commands(run_dir):
-    flags = [
-        "--run",
-        str(run_dir),
-        "--overwrite",
-        "--quiet",
-        "--device",
-        "cpu",
-        "--output",
-        str(run_dir.parent / "out"),
-    ]
+    flags = ["--run", str(run_dir), "--overwrite", "--quiet", "--device", "cpu"]
+    flags += ["--output", str(run_dir.parent / "out")]
     sample = main(["sample", "--format", "npz", "--num_samples", "2", *flags])
     return max(sample, main(["evaluate", "--num_importance_samples", "0", *flags]))
 

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from main import main
 from vae import load_model
 from vae.data.datasets import load_splits
-from vae.runs import run as run_module
+from vae.system import checkpoint
 from vae.system.checkpoint import CheckpointError
 from vae.training import learner as learner_module
 
@@ -257,7 +257,7 @@ def test_quiet_prints_nothing_but_the_fallback_s_warning(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
     assert run_main(tmp_path, *flags, "--dataset", "auto", "--run_name", "fallback") == 0
     out, err = capsys.readouterr()
-    assert out == "" and "MNIST can't be had" in err and "no network" in err
+    assert out == "" and "MNIST is not available" in err and "no network" in err
     stored = json.loads((tmp_path / "outputs/fallback/config.json").read_text())
     assert stored["config"]["dataset"] == "digits" and "no network" in stored["fallback"]
     assert "standing in for MNIST" in stored["dataset"]
@@ -469,16 +469,16 @@ def test_the_largest_seed_reaches_the_end(tmp_path):
 
 
 def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_doubles_nothing(tmp_path, monkeypatch):
-    real = run_module.checkpoint.save
+    real = checkpoint.save
 
     def save(path, state):
         if state["epoch"] == 1:
             raise KeyboardInterrupt
         real(path, state)
 
-    monkeypatch.setattr(run_module.checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "first") == 130
-    monkeypatch.setattr(run_module.checkpoint, "save", real)
+    monkeypatch.setattr(checkpoint, "save", real)
     assert main(["--resume", str(tmp_path / "outputs/first")]) == 0
     events = scalars(tmp_path / "runs/first")
     assert [event.step for event in events.Scalars("test/loss")] == [1, 2, 3]

@@ -13,11 +13,11 @@ def run(session: Session, chosen: options.Evaluate) -> None:
     session.trained.split("test")  # data that can't be had is told of before a folder is made
     (path,) = session.paths("evaluation.json")
     trained, samples = session.trained, chosen.num_importance_samples
-    found = scorecard.quick(trained)
-    session.console.table(f"{found['dataset']}, epoch {found['epoch']}", scorecard.quick_table(found))
+    found = scorecard.evaluate_elbo(trained)
+    session.console.table(f"{found['dataset']}, epoch {found['epoch']}", scorecard.elbo_table(found))
     write_json(path, found)  # stays if what follows is interrupted
     if samples:
-        found["measured"] = scorecard.assess(
+        found["measured"] = scorecard.evaluate_fully(
             trained.model,
             trained.splits,
             protocol=trained.protocol,

@@ -57,10 +57,7 @@ class Session:
         """
         if not self._chosen.output:
             destination.make(self.default)
-            told = f"waiting for another `{self._chosen.name}` that writes into {short_path(self.default)}"
-            lock = take_lock(self.default / ".lock", wait=lambda: self.console.say(told))
-            if lock:
-                self._open.callback(lock.close)
+            self._open.enter_context(take_lock(self.default / ".lock"))
         return self._chosen.output, self._chosen.overwrite
 
     def wrote(self, *paths: Path) -> None:
