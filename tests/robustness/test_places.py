@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -151,26 +150,6 @@ def test_runs_that_start_in_the_same_second_write_to_folders_of_their_own(tmp_pa
     runs = [path for path in (tmp_path / "outputs").iterdir() if not path.is_symlink()]
     assert sorted(load_state(run)["config"]["seed"] for run in runs) == [0, 1, 2, 3]
     assert len(list((tmp_path / "runs").iterdir())) == 4 and (tmp_path / "outputs/latest").resolve() in runs
-
-
-def test_a_command_waits_for_one_that_has_chosen_its_names(finished_run, tmp_path, capsys):
-    shutil.copytree(finished_run / "outputs", tmp_path / "outputs", symlinks=True)
-    folder = tmp_path / "outputs/whole/sample"
-    folder.mkdir(exist_ok=True)
-    before = {path.name for path in folder.iterdir()}
-    lock = take_lock(folder / ".lock")
-    command = ["sample", "--num_samples", "4", "--run", str(tmp_path / "outputs/whole"), "--device", "cpu"]
-    second = threading.Thread(target=main, args=(command,))
-    second.start()
-    told = ""
-    while "waiting for another `sample`" not in told:
-        assert second.is_alive()
-        time.sleep(0.05)
-        told += capsys.readouterr().out
-    assert {path.name for path in folder.iterdir()} == {*before, ".lock"}
-    lock.close()
-    second.join()
-    assert len({path.name for path in folder.iterdir()} - {*before, ".lock"}) == 1
 
 
 @pytest.mark.slow
