@@ -12,24 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae.system import memory
-from vae.system.errors import UsageError
-from vae.system.errors import plain
+from vae.data.download import FILES, FOLDERS, DataError, UnavailableError, load_idx_set
 from vae.data.folder import load_folder
-from vae.data.pixels import BINARIZE_SEED
-from vae.data.pixels import draw_once
-from vae.data.pixels import resize
-from vae.data.pixels import threshold
-from vae.data.pixels import to_pixels
-from vae.data.download import FILES
-from vae.data.download import FOLDERS
-from vae.data.download import DataError
-from vae.data.download import UnavailableError
-from vae.data.download import load_idx_set
-from vae.data.larochelle import COUNTS
-from vae.data.larochelle import have_static_files
-from vae.data.larochelle import read_amat
-from vae.data.larochelle import same_images
+from vae.data.larochelle import COUNTS, have_static_files, read_amat, same_images
+from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
+from vae.system import memory
+from vae.system.errors import UsageError, plain
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
 DIGITS = tuple(str(digit) for digit in range(10))

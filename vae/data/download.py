@@ -5,12 +5,11 @@ Every file is verified before it is used, whatever its source, and a download is
 
 from __future__ import annotations
 
-import logging
-
 import contextlib
 import gzip
 import hashlib
 import io
+import logging
 import shutil
 import socket
 import struct

@@ -14,16 +14,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vae.system.errors import UsageError
-from vae.data.folder import fitted
-from vae.data.folder import list_images
-from vae.data.folder import read_upright
-from vae.data.ink import find_ink
-from vae.data.ink import place
-from vae.data.pixels import resize
-from vae.data.pixels import threshold
-from vae.data.pixels import to_pixels
 from vae.data.download import DataError
+from vae.data.folder import fitted, list_images, read_upright
+from vae.data.ink import find_ink, place
+from vae.data.pixels import resize, threshold, to_pixels
+from vae.system.errors import UsageError
 
 SHOWN = 112  # height and width of an original in the picture
 SINGLE = ("mnist", "digits")  # data sets with one shape an image; in others, parts may lie apart

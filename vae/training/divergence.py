@@ -63,7 +63,10 @@ class Watch:
             what, step = f"gradient of the {gradients} was" if gradients else f"{weights}'s weights were", good_steps
         elif good_steps < self._steps_done:
             _, recon, kl = finite[good_steps].tolist()
-            what, step = f"{'loss' if recon and kl else 'KL term' if recon else 'reconstruction term'} was", good_steps + 1
+            what, step = (
+                f"{'loss' if recon and kl else 'KL term' if recon else 'reconstruction term'} was",
+                good_steps + 1,
+            )
         elif self._scaler.is_enabled() and self._scaler.get_scale() < SMALLEST_SCALE:
             what, step = "float16 gradients were", self._steps_done
         else:

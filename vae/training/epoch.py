@@ -46,7 +46,9 @@ def train_epoch(
     lr = beta = math.nan
     seen = 0
     step.model.train()
-    for number, (x, y) in enumerate(shuffled_batches(split, config.batch_size, generator), start=(epoch - 1) * steps + 1):
+    for number, (x, y) in enumerate(
+        shuffled_batches(split, config.batch_size, generator), start=(epoch - 1) * steps + 1
+    ):
         lr, beta = lr_and_beta(config, epoch - 1 + (seen + len(x) / 2) / len(split))
         x, eps = step.prepare(x, generator, augment=augment)
         step(x, y, eps, lr=lr, beta=beta, number=number, watch=watch)
