@@ -13,7 +13,6 @@ from vae.model.vae import VAE
 from vae.report import explorer, page
 from vae.runs import record, summary
 from vae.runs.folders import Folders
-from vae.runs.tracking import read_metrics
 from vae.runs.trained import Trained, open_run
 from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic
@@ -68,12 +67,10 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
         FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    facts = record.read_facts(folders.config)
-    rows = read_metrics(folders.metrics, epoch)
+    facts = record.read_description(folders.config)
+    rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(facts["config"], folders.config)
-    results = record.read_results(folders.results) if folders.results.exists() else {}
-    if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way
-        results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
+    results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
     text = page.render(run_dir, config, facts, results, rows, explorer.describe(model, splits, mu))
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))

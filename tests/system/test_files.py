@@ -1,0 +1,34 @@
+import errno
+import os
+
+import pytest
+
+from vae.system.files import FileError, take_lock
+
+
+def test_a_locked_file_keeps_its_content_and_its_lock_ends_with_the_block(tmp_path):
+    path = tmp_path / ".lock"
+    path.write_text("content")
+    for _ in range(2):
+        with take_lock(path), pytest.raises(FileError, match="is being trained by another process"):
+            take_lock(path)
+    assert path.read_text() == "content"
+
+
+def test_a_link_in_the_lock_s_place_is_refused(tmp_path):
+    for target in ("thesis.tex", "nothing"):
+        (tmp_path / "thesis.tex").write_text("precious")
+        (tmp_path / target).with_suffix(".lock").symlink_to(target)
+        with pytest.raises(FileError, match="can't write"):
+            take_lock((tmp_path / target).with_suffix(".lock"))
+    assert (tmp_path / "thesis.tex").read_text() == "precious" and not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch, number):
+    def flock(*given):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with take_lock(tmp_path / ".lock"), take_lock(tmp_path / ".lock"):
+        pass
