@@ -12,8 +12,8 @@ from vae.data.datasets import load_splits
 from vae.model.losses import RECON_LOSSES, gaussian_log_density, iwae_bound, standard_normal_log_density
 from vae.model.objective import Objective
 from vae.model.vae import VAE, reparameterize
-from vae.training.ema import WeightAverage
 from vae.training.epoch import train_epoch
+from vae.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def batch(tmp_path_factory):
 def one_step(model, batch, *, epoch=1, **knobs):
     """Train on one batch by plain gradient descent; returns the metrics."""
     config = Config(batch_size=len(batch), lr=0.01, precision="fp32", **knobs)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    return train_epoch(model, batch, optimizer, config, epoch=epoch, generator=torch.Generator().manual_seed(1))
+    step = TrainingStep(model, torch.optim.SGD(model.parameters(), lr=1.0), config)
+    return train_epoch(step, batch, epoch=epoch, generator=torch.Generator().manual_seed(1))
 
 
 def drawn(batch, samples, latent_dim):
@@ -162,20 +162,6 @@ def test_a_learned_prior_s_kl_is_estimated_without_bias():
     estimate = model.kl(output)
     exact = standard.kl(standard(x)).item()
     assert estimate.mean().item() == pytest.approx(exact, abs=6 * estimate.std().item() / 20_000**0.5 + 1e-6)
-
-
-def test_the_average_follows_the_weights_by_its_decay():
-    model = VAE(2, hidden_dims=(4,))
-    average = WeightAverage(model, 0.5)
-    before, weight = model.encoder.head.bias.clone(), model.encoder.head.bias
-    with torch.no_grad():
-        weight.add_(1)
-        average.update(1)  # (1 + 1) / (10 + 1) of the old
-        expected = before + 1 - 2 / 11
-        torch.testing.assert_close(average.model.encoder.head.bias, expected)
-        average.update(1000)
-        torch.testing.assert_close(average.model.encoder.head.bias, expected + 0.5 * (before + 1 - expected))
-    assert not any(parameter.requires_grad for parameter in average.model.parameters())
 
 
 def test_distorted_images_are_other_images_and_repeat_with_the_seed(batch):

@@ -9,8 +9,7 @@ from torch import Tensor
 from vae.commands.generate import class_list, sample
 from vae.commands.session import Session
 from vae.config.options import Sample
-from vae.plots.animation import write_png
-from vae.plots.images import draw_grid
+from vae.plots.images import draw_grid, write_png
 from vae.plots.pictures import MAX_COLUMNS
 from vae.runs.trained import Trained
 from vae.system.console import short_path

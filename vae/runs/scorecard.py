@@ -39,7 +39,7 @@ def evaluate_elbo(trained: Trained) -> dict[str, Any]:
     }
 
 
-quick = evaluate_elbo  # the name it had before
+quick = evaluate_elbo  # the name in the documentation's example
 
 
 def elbo_table(scores: dict[str, Any]) -> Table:

@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class Stopper:
-    """Within its `with` block a first signal is only remembered, until `check` raises it."""
+    """Within its `with` block the first signal is only remembered, until `check` raises `Stopped`."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     active: ClassVar[Stopper | None] = None  # the one whose `with` block is running
@@ -39,7 +39,7 @@ class Stopper:
         self._restore()
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal has come."""
+        """Raise `Stopped` if a signal was received."""
         if self.received is not None:
             raise Stopped(self.received)
 

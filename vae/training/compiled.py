@@ -19,6 +19,8 @@ from vae.system.distributed import ProcessGroup
 from vae.system.errors import UsageError, UserError
 
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
+# Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
+TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
 WORTH_STEPS = 8000  # in a run: compiling takes 5 to 10 s and saves about a millisecond of a small step
 
 
@@ -94,7 +96,7 @@ class CompiledStep:
         # By default a process may compile this function only a few times; each CompiledStep has a graph of its own.
         settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
         try:
-            with torch._dynamo.config.patch(settings), _errors_only("torch.utils.cpp_extension"):
+            with torch._dynamo.config.patch(settings), _silent(*TALKATIVE):
                 for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
                     self._graph(x, y, eps, factors, halted)
         except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
@@ -154,12 +156,13 @@ class CompiledStep:
 
 
 @contextmanager
-def _errors_only(logger_name: str) -> Iterator[None]:
-    """Silence a logger's warnings: torch's extension builder warns of missing CUDA on machines without a GPU."""
-    logger = logging.getLogger(logger_name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _silent(*names: str) -> Iterator[None]:
+    """Silence loggers for the length of the block."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
     try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL + 1)
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
