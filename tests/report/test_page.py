@@ -243,24 +243,6 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
             write_report(run_dir)
 
 
-def harmed(row, key):
-    """Copies of a row without one of its entries, or with a wrong value for it."""
-    yield {name: value for name, value in row.items() if name != key}
-    yield from ({**row, key: odd} for odd in (None, "x", [], {}, True, float("nan"), 10**400))
-
-
-def test_a_line_of_metrics_that_lacks_a_figure_is_named_too(finished_run, tmp_path):
-    run_dir = tmp_path / "whole"
-    shutil.copytree(finished_run / "outputs" / "whole", run_dir)
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    for key in ("test/kl", "val/elbo", "seconds"):
-        for damaged in harmed(rows[1], key):
-            lines = [json.dumps(row) for row in (rows[0], damaged, *rows[2:])]
-            (run_dir / "metrics.jsonl").write_text("\n".join(lines))
-            with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is damaged"):
-                write_report(run_dir)
-
-
 def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, tmp_path):
     run_dir = tmp_path / "whole"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)

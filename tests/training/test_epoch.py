@@ -89,7 +89,8 @@ def test_half_precision_trains_with_a_scaler(digits):
     torch.manual_seed(0)
     model, config = VAE(2, hidden_dims=(64,)), Config(batch_size=100, precision="fp16")
     before = evaluate(model, digits).loss
-    step, generator = TrainingStep(model, torch.optim.Adam(model.parameters()), config), torch.Generator().manual_seed(0)
+    step = TrainingStep(model, torch.optim.Adam(model.parameters()), config)
+    generator = torch.Generator().manual_seed(0)
     for number in (1, 2, 3):
         train_epoch(step, digits, epoch=number, generator=generator)
     assert step.scaler.is_enabled()
