@@ -8,7 +8,7 @@ from typing import Any
 
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import EVAL_SEED, evaluate
-from vae.evaluation.measure import measure, num_decoded
+from vae.evaluation.measure import evaluate_all, num_decoded
 from vae.model.losses import Terms
 from vae.model.vae import VAE
 from vae.runs.trained import Trained
@@ -32,7 +32,7 @@ def quick(trained: Trained) -> dict[str, Any]:
     for name in ("val", "test"):
         if getattr(trained.splits, name):
             split = trained.split(name)
-            found[name] = {"images": len(split), **evaluate(trained.model, split)._asdict()}
+            found[name] = {"images": len(split), **evaluate(trained.model, split).as_dict()}
     return found
 
 
@@ -62,7 +62,7 @@ def assess(
     num_importance_samples: int,
     console: Console,
 ) -> dict[str, Any]:
-    """`measure` with a bar, its table and its warnings on the screen.
+    """`evaluate_all` with a bar, its table and its warnings on the screen.
 
     Args:
         model: left in eval mode.
@@ -82,7 +82,7 @@ def assess(
     console.start_bar(num_decoded(model, splits, **chosen), unit="samples", title="evaluating")
     cache_dir = data_dir / "classifiers"
     try:
-        found = measure(
+        found = evaluate_all(
             model,
             splits,
             protocol=protocol,
@@ -99,7 +99,7 @@ def assess(
 
 
 def measured_table(found: dict[str, Any]) -> Table:
-    """The figures of `measure`, each with its standard error over images, then what must be said beside them."""
+    """The figures of `evaluate_all`, each with its standard error over images, then what must be said beside them."""
     rows: Table = [("protocol", f"{found['protocol']}; {found['evaluation']}")]
     for name, title in TITLES.items():
         if name in found:
