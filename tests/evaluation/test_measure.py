@@ -13,7 +13,7 @@ from vae.data.datasets import Split, load_splits
 from vae.evaluation import classifier
 from vae.evaluation import measure as measure_module
 from vae.evaluation.likelihood import ImageBounds
-from vae.evaluation.measure import MeasureError, likelihood_figures, likelihood_warnings, measure, num_decoded
+from vae.evaluation.measure import EvaluationError, evaluate_all, likelihood_scores, likelihood_warnings, num_decoded
 from vae.model.vae import VAE
 from vae.runs.scorecard import elbo_table, full_table
 
@@ -33,7 +33,7 @@ def few(splits):
 def measured(model, splits, tmp_path, *, binarize="none", samples=20):
     chosen = {"binarize": binarize, "num_importance_samples": samples}
     decoded = []
-    found = measure(model, splits, protocol="p", cache_dir=tmp_path, on_samples=decoded.append, **chosen)
+    found = evaluate_all(model, splits, protocol="p", cache_dir=tmp_path, on_samples=decoded.append, **chosen)
     assert sum(decoded) == num_decoded(model, splits, **chosen)
     return json.loads(json.dumps(found, allow_nan=False))
 
@@ -86,7 +86,7 @@ def bounds_of(nll, ess):
 
 
 def test_figures_are_means_with_the_standard_error_of_their_images():
-    figures = likelihood_figures(VAE(2, hidden_dims=(4,)), bounds_of([90.0, 94.0, 98.0], [4.0, 8.0, 20.0]), 20)
+    figures = likelihood_scores(VAE(2, hidden_dims=(4,)), bounds_of([90.0, 94.0, 98.0], [4.0, 8.0, 20.0]), 20)
     assert figures["nll"] == pytest.approx({"mean": 94.0, "se": 4 / math.sqrt(3)})
     assert figures["gap"] == pytest.approx({"mean": 2.0, "se": 0.0})
     assert figures["bits_per_dim"]["mean"] == pytest.approx(94 / 784 / math.log(2))
@@ -96,21 +96,21 @@ def test_figures_are_means_with_the_standard_error_of_their_images():
 
 def test_the_bits_of_a_squared_error_count_the_constant_that_its_nats_leave_out():
     model = VAE(2, hidden_dims=(4,), recon_loss="mse")
-    figures = likelihood_figures(model, bounds_of([30.0, 30.0], [9.0, 9.0]), 20)
+    figures = likelihood_scores(model, bounds_of([30.0, 30.0], [9.0, 9.0]), 20)
     assert figures["bits_per_dim"]["mean"] == pytest.approx((30 / 784 + math.log(math.pi) / 2) / math.log(2))
 
 
 def test_too_few_effective_samples_are_told():
     model = VAE(2, hidden_dims=(4,))
     for ess, doubtful in (([4.0, 4.0, 40.0], True), ([50.0, 50.0, 1.0], True), ([50.0, 50.0, 5.0], False)):
-        figures = likelihood_figures(model, bounds_of([90.0] * 3, ess), 100)
+        figures = likelihood_scores(model, bounds_of([90.0] * 3, ess), 100)
         lines = likelihood_warnings({"test": figures, "num_importance_samples": 100})
         assert bool(lines) == doubtful
         assert all("raise --num_importance_samples" in line for line in lines)
 
 
 def test_one_importance_sample_is_told_to_be_the_elbo():
-    figures = likelihood_figures(VAE(2, hidden_dims=(4,)), bounds_of([90.0] * 3, [1.0] * 3), 1)
+    figures = likelihood_scores(VAE(2, hidden_dims=(4,)), bounds_of([90.0] * 3, [1.0] * 3), 1)
     (line,) = likelihood_warnings({"test": figures, "num_importance_samples": 1})
     assert "which makes it the ELBO" in line and "too high" not in line
 
@@ -139,18 +139,18 @@ def test_a_bound_of_binary_images_is_spoken_of_only_where_it_is_given(channels, 
 def test_a_model_that_has_diverged_is_told_in_a_line(tmp_path):
     model = VAE(2, hidden_dims=(4,))
     model.decoder.head.bias.data.fill_(float("nan"))
-    with pytest.raises(MeasureError, match="diverged"):
+    with pytest.raises(EvaluationError, match="diverged"):
         measured(model, few(load_splits("digits", tmp_path)), tmp_path)
 
 
 def test_a_signal_late_in_the_final_evaluation_stops_it_and_keeps_the_training_s_figures(tmp_path, monkeypatch):
-    real = measure_module.latent_figures
+    real = measure_module.latent_scores
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(measure_module, "latent_figures", interrupted)
+    monkeypatch.setattr(measure_module, "latent_scores", interrupted)
     flags = ("--run_name", "x", "--num_epochs", "1", "--num_importance_samples", "2", "--final_eval")
     assert run_main(tmp_path, *flags) == 143
     found = json.loads((tmp_path / "outputs/x/results.json").read_text())
@@ -177,7 +177,7 @@ def test_a_run_ends_with_the_final_evaluation_and_a_finished_one_gets_it_by_resu
 
 def test_a_figure_that_is_no_number_is_named(tmp_path, monkeypatch):
     broken = {"frechet": math.inf, "kernel": 0.1}
-    monkeypatch.setattr("vae.evaluation.measure.sample_quality", lambda *given, **more: broken)
+    monkeypatch.setattr("vae.evaluation.measure.sample_scores", lambda *given, **more: broken)
     splits = few(load_splits("digits", tmp_path))
-    with pytest.raises(MeasureError, match="the model's samples frechet is no finite number"):
+    with pytest.raises(EvaluationError, match="the model's samples frechet is not a finite number"):
         measured(VAE(2, hidden_dims=(8,)), splits, tmp_path)

@@ -110,9 +110,9 @@ class Learner:
         if split is None:
             return {}
         scores = evaluate(self.eval_model, split, processes=self.processes)
-        if not math.isfinite(scores.loss):
-            raise DivergedError(f"the {name} loss is {scores.loss} after epoch {self.epoch}: try a smaller --lr")
-        return {f"{name}/{term}": value for term, value in scores._asdict().items()}
+        if not math.isfinite(scores.elbo):
+            raise DivergedError(f"the {name} loss is {-scores.elbo} after epoch {self.epoch}: try a smaller --lr")
+        return {f"{name}/{term}": value for term, value in scores.as_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """The learner's part of a checkpoint: tensors and plain Python."""
