@@ -7,13 +7,13 @@ from vae.system.errors import UserError, one_line, tell
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, hand over, and tell a person's mistake in one line. Returns the exit code."""
+    """Parse the arguments and run what they ask for; print a person's mistake as one line. Returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        if chosen := parse_command(argv):
-            from vae.commands import execute  # here, not above: --help and wrong flags need no torch
+        if options := parse_command(argv):
+            from vae.commands import execute  # imported here because --help and wrong flags need no torch
 
-            return execute(chosen)
+            return execute(options)
         given = parse_args(argv)
         from vae.runs.launch import resume, train
 

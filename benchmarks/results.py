@@ -28,6 +28,7 @@ from vae.config.presets import PRESETS, configure
 from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "results.json"
+EXPECTED = ROOT / "vae" / "config" / "expected.json"  # the package's summary, for reports
 # The page of each table, and the comments that it stands between.
 RESULTS = "docs/results.md", "<!-- results: written by `make results` -->", "<!-- end of results -->"
 LIKELIHOODS = "docs/likelihoods.md", "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
@@ -157,6 +158,18 @@ def likelihood_table(entries: list[Entry]) -> str:
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])
 
 
+def expected(entries: list[Entry]) -> dict[str, Any]:
+    """Mean and standard deviation of each preset's test loss, of the longest of its runs that have several seeds."""
+    figures = {}
+    for preset, num_epochs in sorted({(entry["preset"], entry["epoch"]) for entry in entries}):
+        same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, num_epochs)]
+        losses = [-entry["test"]["elbo"] for entry in same]
+        if len(losses) > 1:
+            mean, std = round(statistics.mean(losses), 2), round(statistics.stdev(losses), 2)
+            figures[preset] = {"num_epochs": num_epochs, "seeds": len(losses), "mean": mean, "std": std}
+    return figures
+
+
 def write_table(page: str, start: str, end: str, content: str) -> None:
     """Replace what stands between the two comments of a page, a path below the repository's root."""
     path = ROOT / page
@@ -166,9 +179,11 @@ def write_table(page: str, start: str, end: str, content: str) -> None:
 
 
 def write_tables(entries: list[Entry]) -> None:
-    """Write both tables into their pages."""
+    """Write both tables into their pages, and what the report expects of each preset into the package."""
     records = [entry for entry in entries if entry["preset"] in RECORDS]
-    write_table(*RESULTS, table([entry for entry in entries if entry["preset"] not in RECORDS]))
+    others = [entry for entry in entries if entry["preset"] not in RECORDS]
+    write_json(EXPECTED, expected(others))
+    write_table(*RESULTS, table(others))
     write_table(*LIKELIHOODS, likelihood_table(records))
 
 

@@ -76,25 +76,23 @@ def ours(preset: str, seed: int, images: int, device: str, *, compiles: bool = T
     from vae.data.datasets import load_splits
     from vae.model.build import build_model
     from vae.system.machine import resolve_precision
-    from vae.training.compiled import CompiledStep
-    from vae.training.epoch import compile_step, train_epoch
+    from vae.training.epoch import train_epoch
     from vae.training.optimizer import build_optimizer
+    from vae.training.step import TrainingStep
 
     config = configure({"preset": preset, "seed": seed})
     config = dataclasses.replace(config, precision=resolve_precision("auto", torch.device(device)))
     torch.manual_seed(seed)
     split = load_splits("mnist", ROOT / "data").to(torch.device(device)).train.take(torch.arange(images))
     model = build_model(config, image_shape=(1, 28, 28), num_classes=10).to(device)
-    optimizer = build_optimizer(config, model)
+    step = TrainingStep(model, build_optimizer(config, model), config)
     generator = torch.Generator(device).manual_seed(seed)
-    compiled: CompiledStep | None = None
 
     def epoch(number: int) -> float:
-        nonlocal compiled
-        found = train_epoch(model, split, optimizer, config, epoch=number, generator=generator, compiled=compiled)
-        if compiles and not compiled:
-            compiled = compile_step(model, split, optimizer, config)
-        return found["loss"]
+        metrics = train_epoch(step, split, epoch=number, generator=generator)
+        if compiles and step.compiled is None:
+            step.compile(split)
+        return metrics["loss"]
 
     return epoch
 

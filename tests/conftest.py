@@ -60,7 +60,7 @@ def offline(monkeypatch):
     def no_network(name, scratch):
         raise sources.DataError("no network")
 
-    monkeypatch.setattr(sources, "_fetch_torchvision", no_network)
+    monkeypatch.setattr(sources, "_fetch_mirrors", no_network)
     monkeypatch.setattr(sources, "_fetch_npm", no_network)
 
 

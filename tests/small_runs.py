@@ -2,7 +2,10 @@
 
 import contextlib
 import itertools
+import re
+import shutil
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
 
@@ -48,3 +52,25 @@ def run_main(root: Path, *flags: str) -> int:
 
 def load_state(run_dir: Path, name: str = "last.pt") -> dict:
     return torch.load(run_dir / "checkpoints" / name, weights_only=True)
+
+
+def assert_same_state(left: dict, right: dict) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def read_events(log_path: Path) -> EventAccumulator:
+    """A run's TensorBoard events, from its files in the order in which they were written.
+
+    TensorBoard sorts them by name: second, host, process and a counter, whose 10 comes before 9. Only tests write ten
+    files within one second and one process.
+    """
+
+    def written(path):
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+    with tempfile.TemporaryDirectory() as ordered:
+        for number, path in enumerate(sorted(log_path.glob("events.out.tfevents.*"), key=written)):
+            shutil.copy(path, Path(ordered) / f"events.out.tfevents.{number:03d}")
+        return EventAccumulator(ordered, size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()

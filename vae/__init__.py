@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from vae.runs.report import write_report
     from vae.runs.trained import Trained, open_run
 
-_HOMES = {
+_MODULE_OF = {
     "Trained": "vae.runs.trained",
     "VAE": "vae.model.vae",
     "VAEOutput": "vae.model.vae",
@@ -18,7 +18,7 @@ _HOMES = {
     "reparameterize": "vae.model.vae",
     "write_report": "vae.runs.report",
 }
-# What the commands do, as modules: `from vae import generate`.
+# The commands as functions, a module each: `from vae import generate`.
 _MODULES = {
     "embed": "vae.commands.embed",
     "export": "vae.commands.export",
@@ -31,9 +31,9 @@ __all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use: `python main.py --help` must not wait for torch."""
+    """Import a public name on first use, so that `python main.py --help` doesn't wait for torch."""
     if name in _MODULES:
         return import_module(_MODULES[name])
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'vae' has no attribute {name!r}")

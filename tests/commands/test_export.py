@@ -40,3 +40,10 @@ def test_programs_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_difference", lambda *_: 0.1)
     with pytest.raises(ExportError, match=r"differ from the model by 1\.0e-01"):
         export(VAE(latent_dim=2, hidden_dims=(4,)), tmp_path, {})
+
+
+def test_the_command_says_how_to_use_the_programs(use, run_dir, tmp_path, capsys):
+    assert use("export", run_dir, "--output", tmp_path / "x") == 0
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert names == ["decoder.pt2", "encoder.pt2", "example.npz", "export.json"]
+    assert "torch.export.load" in capsys.readouterr().out

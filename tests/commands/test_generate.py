@@ -37,13 +37,13 @@ def test_classes_of_a_conditional_model_come_in_turn():
 def test_a_sweep_changes_one_latent_over_the_prior_s_quantiles():
     model = VAE(latent_dim=3, hidden_dims=(8,))
     probabilities, base = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.3, -1.0, 2.0])
-    found = traverse(model, [2, 0], probabilities, base=base)
-    assert found.shape == (2, 3, 1, 28, 28)
+    sweep = traverse(model, [2, 0], probabilities, base=base)
+    assert sweep.shape == (2, 3, 1, 28, 28)
     with torch.no_grad():
         for row, unit in enumerate((2, 0)):
             for column, value in enumerate((NormalDist().inv_cdf(0.1), 0.0, NormalDist().inv_cdf(0.9))):
                 z = base.clone()
                 z[unit] = value
-                torch.testing.assert_close(found[row, column], model.decode(z[None])[0])
+                torch.testing.assert_close(sweep[row, column], model.decode(z[None])[0])
         middle = traverse(model, [1], torch.tensor([0.5]))[0]
         torch.testing.assert_close(middle, model.decode(torch.zeros(1, 3)))

@@ -1,17 +1,21 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
+from PIL import Image
 
 from vae.commands.interpolate import path_between
+from vae.plots import images as figures
 
 
 def test_a_linear_path_is_the_straight_line_and_holds_its_ends():
     z1, z2 = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
-    found = path_between(z1, z2, steps=7)
-    torch.testing.assert_close(found, torch.stack([z1 + (z2 - z1) * step / 6 for step in range(7)]))
+    points = path_between(z1, z2, steps=7)
+    torch.testing.assert_close(points, torch.stack([z1 + (z2 - z1) * step / 6 for step in range(7)]))
     assert torch.equal(path_between(z1, z2, steps=2), torch.stack([z1, z2]))
-    with pytest.raises(ValueError, match="at least its two ends"):
+    with pytest.raises(ValueError, match="needs at least 2"):
         path_between(z1, z2, steps=1)
 
 
@@ -22,19 +26,19 @@ def angles(points):
 
 def test_a_spherical_path_turns_evenly_and_changes_its_length_evenly():
     z1, z2 = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = path_between(z1, 3 * z2, steps=9, path="spherical")
-    torch.testing.assert_close(found[[0, -1]], torch.stack([z1, 3 * z2]))
+    points = path_between(z1, 3 * z2, steps=9, path="spherical")
+    torch.testing.assert_close(points[[0, -1]], torch.stack([z1, 3 * z2]))
     whole = math.acos((z1 @ z2 / z1.norm() / z2.norm()).item())
-    torch.testing.assert_close(angles(found), torch.full((8,), whole / 8, dtype=torch.float64))
+    torch.testing.assert_close(angles(points), torch.full((8,), whole / 8, dtype=torch.float64))
     lengths = torch.linspace(z1.norm().item(), 3 * z2.norm().item(), 9, dtype=torch.float64)
-    torch.testing.assert_close(found.norm(dim=1), lengths)
+    torch.testing.assert_close(points.norm(dim=1), lengths)
 
 
 def test_opposite_ends_turn_by_a_half_circle():
     z = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    found = path_between(z, -z, steps=5, path="spherical")
-    torch.testing.assert_close(found.norm(dim=1), z.norm().expand(5))
-    torch.testing.assert_close(angles(found), torch.full((4,), math.pi / 4, dtype=torch.float64))
+    points = path_between(z, -z, steps=5, path="spherical")
+    torch.testing.assert_close(points.norm(dim=1), z.norm().expand(5))
+    torch.testing.assert_close(angles(points), torch.full((4,), math.pi / 4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,41 @@ def test_opposite_ends_turn_by_a_half_circle():
 def test_ends_without_a_direction_between_them_are_joined_straight(z1, z2):
     z1, z2 = torch.tensor(z1), torch.tensor(z2)
     torch.testing.assert_close(path_between(z1, z2, steps=5, path="spherical"), path_between(z1, z2, steps=5))
+
+
+WAYS = [(), ("--images", 3, 18), ("--digits", 3, 8, "--path", "spherical"), ("--random", "--seed", 3)]
+
+
+@pytest.mark.parametrize("flags", WAYS)
+def test_the_command_writes_a_strip_and_an_animation_there_and_back(use, run_dir, tmp_path, flags):
+    assert use("interpolate", run_dir, "--steps", 4, *flags, "--output", tmp_path / "x.gif") == 0
+    assert imread(tmp_path / "x.png").ndim == 3
+    with Image.open(tmp_path / "x.gif") as film:
+        assert 4 < film.n_frames <= 24  # 13 frames there and 11 back; those that look the same are merged
+
+
+def test_a_strip_that_is_too_long_for_one_row_has_several(use, run_dir, tmp_path, monkeypatch):
+    grids = []
+    monkeypatch.setattr(
+        figures, "render_frames", lambda images, **kwargs: [np.zeros((2, 2, 3), np.uint8)] * len(images)
+    )
+    monkeypatch.setattr(figures, "draw_grid", lambda path, images, **kwargs: grids.append((len(images), kwargs)))
+    assert use("interpolate", run_dir, "--random", "--steps", 30, "--output", tmp_path) == 0
+    ((count, options),) = grids
+    assert (count, options["columns"], list(options["headings"])) == (30, 16, [])
+
+
+def test_a_conditional_model_interpolates_within_one_class(use, conditional_run, tmp_path, capsys):
+    assert use("interpolate", conditional_run, "--steps", 2, "--output", tmp_path / "a.png") == 0
+    assert use("interpolate", conditional_run, "--digits", 3, 8, "--output", tmp_path / "b.png") == 2
+    assert "choose the one to decode with --digit" in capsys.readouterr().err
+    flags = ["--digits", 3, 8, "--digit", 3, "--steps", 2, "--output", tmp_path / "b.png"]
+    assert use("interpolate", conditional_run, *flags) == 0
+
+
+def test_images_and_classes_that_the_test_set_lacks_are_refused(use, run_dir, capsys):
+    for flags in (("--images", 0, 360), ("--digits", 3, 10)):
+        assert use("interpolate", run_dir, *flags) == 2
+        assert "error: --" in capsys.readouterr().err
+    assert use("traverse", run_dir, "--image", 360) == 2
+    assert "the test set has the images 0 to 359" in capsys.readouterr().err

@@ -6,13 +6,13 @@ import random
 import numpy as np
 import pytest
 import torch
-from small_runs import load_state, run_main
-from PIL import Image
 from mutants import mutate
+from PIL import Image
+from small_runs import load_state, run_main
 
 from vae.data.datasets import load_splits
-from vae.data.download import DataError
 from vae.data.folder import load_images
+from vae.data.idx import DataError
 from vae.data.own_images import prepare
 
 
@@ -28,6 +28,10 @@ def fill(root, count, *, mode="L", value=lambda i: 20 * (i % 13)):
 
 def load(root, **options):
     return load_splits("folder", root, **options)
+
+
+def everything(splits):
+    return torch.cat([splits.train.images, splits.test.images])
 
 
 def test_class_folders_in_train_and_test_become_labels(tmp_path):
@@ -50,25 +54,30 @@ def test_one_folder_is_split_by_the_seed(tmp_path):
     assert torch.equal(first.train.images, again.train.images) and not torch.equal(
         first.train.images, other.train.images
     )
-    everything = torch.cat([first.train.images, first.test.images])[:, 0, 0, 0]
-    assert sorted(everything.tolist()) == [20 * i for i in range(12)]
+    assert sorted(everything(first)[:, 0, 0, 0].tolist()) == [20 * i for i in range(12)]
 
 
 def test_one_colour_image_makes_all_of_them_rgb_and_sizes_may_differ(tmp_path):
     fill(tmp_path, 4)
     paint(tmp_path / "wide.png", (255, 0, 10), mode="RGB", size=(40, 20))
-    splits = load(tmp_path, image_size=16)
-    images = torch.cat([splits.train.images, splits.test.images])
+    images = everything(load(tmp_path, image_size=16))
     assert images.shape == (5, 3, 16, 16)
     assert any(image[:, 8, 8].tolist() == [255, 0, 10] for image in images)
 
 
-def test_sixteen_bit_greys_are_scaled(tmp_path):
+def test_greys_of_sixteen_bits_are_scaled(tmp_path):
     fill(tmp_path, 7)
-    Image.fromarray(np.full((10, 10), 200 * 257, dtype=np.uint16)).save(tmp_path / "deep.png")
-    splits = load(tmp_path)
-    images = torch.cat([splits.train.images, splits.test.images])
-    assert images.shape[1] == 1 and (images == 200).all((1, 2, 3)).sum() == 1
+    deep = np.full((10, 10), 200 * 257, dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.frombytes("I;16B", (10, 10), deep.astype(">u2").tobytes()).save(tmp_path / "big_endian.tiff")
+    images = everything(load(tmp_path))
+    assert images.shape[1] == 1 and (images == 200).all((1, 2, 3)).sum() == 2
+
+
+def test_transparency_lies_on_white(tmp_path):
+    fill(tmp_path, 7)
+    paint(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
+    assert (everything(load(tmp_path)) == 255).all((1, 2, 3)).sum() == 1
 
 
 def test_a_folder_with_train_and_no_test_is_refused(tmp_path):
@@ -78,13 +87,6 @@ def test_a_folder_with_train_and_no_test_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_transparency_lies_on_white(tmp_path):
-    fill(tmp_path, 7)
-    paint(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
-    splits = load(tmp_path)
-    assert (torch.cat([splits.train.images, splits.test.images]) == 255).all((1, 2, 3)).sum() == 1
-
-
 def test_photos_are_turned_as_their_exif_tag_says(tmp_path):
     fill(tmp_path, 7)
     half = np.zeros((10, 10), dtype=np.uint8)
@@ -92,8 +94,7 @@ def test_photos_are_turned_as_their_exif_tag_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(half).save(tmp_path / "turned.png", exif=exif)
-    splits = load(tmp_path)
-    images = torch.cat([splits.train.images, splits.test.images])[:, 0]
+    images = everything(load(tmp_path))[:, 0]
     assert any(image[0].max() == 0 and image[-1].min() == 255 for image in images)
 
 
@@ -122,11 +123,10 @@ POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nsh
         ("bad.png", lambda p: p.write_bytes(b""), "can't be read as an image"),
         ("bad.png", truncated, "is damaged"),
         ("bad.gif", animated, "animated"),
-        ("bad.jpg", lambda p: Image.new("CMYK", (4, 4)).save(p), "colour mode CMYK"),
+        ("bad.tif", lambda p: Image.new("F", (4, 4)).save(p, "tiff"), "colour mode F: convert it to greyscale or RGB"),
         ("bad.png", bomb, "10,000×9,000"),
         ("bad.png", lambda p: p.symlink_to("nowhere"), "can't be read as an image"),
-        ("bad.png", os.mkfifo, "it is no file"),
-        ("bad.png", lambda p: p.write_text(POSTSCRIPT), "can't be read as an image"),
+        ("bad.png", os.mkfifo, "not a regular file"),
         ("bad.tif", lambda p: p.write_bytes(b"II*\0\x08\0\0\0\0\0\0\0"), "can't be read as an image"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_class_folder_that_can_t_be_looked_into_is_not_left_out_in_silence(tmp
 def test_a_folder_that_holds_nothing_to_train_on_says_so(tmp_path):
     with pytest.raises(DataError, match="no images"):
         load(tmp_path)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         load(tmp_path / "none")
     paint(tmp_path / "one.png", 0)
     with pytest.raises(DataError, match="too few"):
@@ -174,13 +174,12 @@ def test_a_folder_that_holds_nothing_to_train_on_says_so(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_run_on_unlabelled_images_draws_its_pictures(tmp_path, mode):
-    fill(tmp_path / "data", 24, mode=mode, value=lambda i: 10 * i if mode == "L" else (10 * i, 0, 200))
+def test_a_run_on_unlabelled_colour_images_draws_its_pictures(tmp_path):
+    fill(tmp_path / "data", 24, mode="RGB", value=lambda i: (10 * i, 0, 200))
     flags = ["--dataset", "folder", "--num_epochs", "1", "--run_name", "mine", "--quiet", "--tsne_samples", "10"]
     assert run_main(tmp_path, *flags, "--image_size", "16", "--arch", "conv", "--base_channels", "4") == 0
     assert (tmp_path / "outputs/mine/manifold.png").exists()
-    assert load_state(tmp_path / "outputs/mine")["image_shape"] == [1 if mode == "L" else 3, 16, 16]
+    assert load_state(tmp_path / "outputs/mine")["image_shape"] == [3, 16, 16]
     assert run_main(tmp_path, *flags[:-4], "--conditional", "--run_name", "labels") == 2
 
 
@@ -201,7 +200,7 @@ def pictures():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_mutated_picture_is_used_or_refused_in_one_line(tmp_path, capfd):
     rng, whole, refused = random.Random(0), dict(pictures()), 0
-    for number in range(int(os.environ.get("VAE_MUTANTS", "1000"))):
+    for number in range(int(os.environ.get("VAE_MUTANTS", "200"))):
         suffix, content = rng.choice(list(whole.items()))
         path = tmp_path / f"x.{suffix}"
         path.write_bytes(mutate(content, rng))

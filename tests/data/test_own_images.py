@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
-from vae.data.download import DataError
+from vae.data.idx import DataError
 from vae.data.own_images import find, prepare
 from vae.system.errors import UsageError
 
@@ -58,15 +58,16 @@ def variants(folder):
     seven(background=(0, 0, 0, 0), ink=(255, 255, 255, 255), mode="RGBA").save(folder / "light_on_clear.png")
     Image.fromarray(np.asarray(seven()).astype(np.uint16) * 257).save(folder / "sixteen.png")
     seven(width=1500, height=2000).save(folder / "large.png")
-    light = {"turned.jpg", "ink.webp", "palette.gif", "dark_on_clear.png"}
+    seven(background=255, ink=0).convert("CMYK").save(folder / "print.jpg", quality=95)
+    light = {"turned.jpg", "ink.webp", "palette.gif", "dark_on_clear.png", "print.jpg"}
     return {path: path.name in light for path in find([str(folder)])}
 
 
 def test_size_colour_background_and_rotation_make_no_difference(tmp_path, reference):
     (tmp_path / "own").mkdir()
-    found = variants(tmp_path / "own")
-    assert len(found) == 8
-    for path, light in found.items():
+    pictures = variants(tmp_path / "own")
+    assert len(pictures) == 9
+    for path, light in pictures.items():
         one = as_mnist(path)
         assert one.inverted == light, path
         assert (one.pixels - reference).abs().mean() < 0.02, path
@@ -81,15 +82,14 @@ def test_noise_and_uneven_light_do_not_move_the_ink(tmp_path, reference):
     assert one.inverted and (one.pixels - reference).abs().mean() < 0.04
 
 
-@pytest.mark.parametrize("frame", [1, 3, 12])
-@pytest.mark.parametrize("light", [True, False])
+@pytest.mark.parametrize(("frame", "light"), [(1, True), (3, False), (12, True), (12, False)])
 def test_a_frame_is_left_out_and_does_not_pass_for_the_background(tmp_path, reference, frame, light):
     picture = seven(background=255, ink=0) if light else seven()
     corners = (0, 0, picture.width - 1, picture.height - 1)
     ImageDraw.Draw(picture).rectangle(corners, outline=0 if light else 255, width=frame)
     picture.save(tmp_path / "framed.jpg", quality=90)
     one = as_mnist(tmp_path / "framed.jpg")
-    assert one.inverted == light and one.notes == ("the frame around it is left out",)
+    assert one.inverted == light and one.notes == ("the frame around it is removed",)
     assert (one.pixels - reference).abs().mean() < 0.02
 
 
@@ -101,7 +101,7 @@ def test_a_bar_that_fills_its_picture_is_no_frame(tmp_path):
     assert not one.notes and not one.inverted and one.pixels.max() == 1
 
 
-def test_several_digits_are_told_of_and_one_in_any_hand_is_not(tmp_path):
+def test_several_digits_get_a_note_and_one_in_any_hand_gets_none(tmp_path):
     one = seven()
     for name, size, second in (("beside", (600, 400), (300, 0)), ("below", (300, 800), (0, 400))):
         page = Image.new("L", size, 0)
@@ -111,28 +111,9 @@ def test_several_digits_are_told_of_and_one_in_any_hand_is_not(tmp_path):
         assert as_mnist(tmp_path / f"{name}.png").notes == ("several separate shapes, where one digit is expected",)
     one.save(tmp_path / "one.png")
     assert not as_mnist(tmp_path / "one.png").notes
-    for index, image in enumerate(load_digits().images[:200]):
+    for index, image in enumerate(load_digits().images[:60]):
         Image.fromarray((image * 15).astype(np.uint8)).resize((80, 80)).save(tmp_path / f"{index}.png")
         assert not as_mnist(tmp_path / f"{index}.png").notes, index
-
-
-def test_colours_of_print_and_numbers_of_any_range_are_converted(tmp_path, reference):
-    dark, grey = seven(background=255, ink=0), np.asarray(seven(), dtype=np.float32)
-    dark.convert("CMYK").save(tmp_path / "print.jpg", quality=95)
-    Image.fromarray(grey * 40 - 300).save(tmp_path / "float.tiff")
-    Image.fromarray((grey * 1000).astype(np.int32)).save(tmp_path / "int.tiff")
-    big_endian = Image.frombytes("I;16B", (300, 400), (grey.astype(">u2") * 257).tobytes())
-    big_endian.save(tmp_path / "sixteen.tiff")
-    grey[0, :5] = (np.nan, np.inf, -np.inf, np.nan, np.nan)
-    Image.fromarray(grey).save(tmp_path / "holes.tiff")
-    notes = {"float.tiff": ("its range, -300 to 9900, is taken for black to white",)}
-    notes |= {"int.tiff": ("its range, 0 to 255000, is taken for black to white",)}
-    notes |= {"holes.tiff": ("its range, 0 to 255, is taken for black to white",)}
-    for path in find([str(tmp_path)]):
-        if path.name != "reference.png":
-            one = as_mnist(path)
-            assert (one.pixels - reference).abs().mean() < 0.02 and one.notes == notes.get(path.name, ()), path
-    assert prepare(tmp_path / "print.jpg", dataset="folder", image_shape=(3, 32, 32)).pixels.shape == (3, 32, 32)
 
 
 def test_a_binary_model_gets_binary_pixels(tmp_path):
@@ -149,29 +130,25 @@ def test_other_sizes_and_data_sets_are_served(tmp_path):
     assert colour.pixels.shape == (3, 32, 32) and not colour.inverted
 
 
-def test_what_can_t_be_used_is_refused_by_its_name(tmp_path, monkeypatch):
+def test_a_picture_that_can_t_be_used_is_refused_by_its_name(tmp_path):
+    """What else is wrong with files is in test_folder.py: both read them with `read_upright`."""
     Image.new("L", (50, 50), 128).save(tmp_path / "blank.png")
-    frames = [Image.fromarray(load_digits().images[index].astype(np.uint8) * 15) for index in (0, 1)]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "text.png").write_text("no image")
-    seven().save(tmp_path / "whole.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-700])
-    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "lost.png").symlink_to("nowhere")
     faults = {
-        "pipe.png": "can't be read as an image: it is no file",
+        "pipe.png": "can't be read as an image: it is not a regular file",
         "lost.png": "can't be read as an image",
-        "blank.png": "is blank",
-        "moving.gif": "is animated",
         "text.png": "can't be read as an image",
-        "cut.png": "is damaged",
-        "huge.png": "more than",
+        "blank.png": "is blank",
     }
     for name, fault in faults.items():
         with pytest.raises(DataError, match=f"{name}.* {fault}") as caught:
             as_mnist(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UsageError, match="--images nowhere: no such file"):
         find(["nowhere"])
     (tmp_path / "empty").mkdir()

@@ -15,7 +15,7 @@ from vae.evaluation import measure as measure_module
 from vae.evaluation.likelihood import ImageBounds
 from vae.evaluation.measure import EvaluationError, evaluate_all, likelihood_scores, likelihood_warnings, num_decoded
 from vae.model.vae import VAE
-from vae.runs.scorecard import measured_table, quick_table
+from vae.runs.scorecard import elbo_table, full_table
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_a_grey_model_is_also_scored_on_the_binary_test_images_that_a_dynamic_on
     assert grey["latents"]["num_latents"] == len(grey["latents"]["kl_per_dim"]) == 2
     for found in (grey, binary):
         assert found["test"]["nll"]["mean"] < -found["test"]["elbo"]["mean"]
-        assert all(name == name.strip() and value for name, value in measured_table(found))
+        assert all(name == name.strip() and value for name, value in full_table(found))
 
 
 @pytest.mark.parametrize("settings", [{"prior": "flow"}, {"prior": "vamp", "num_pseudo_inputs": 5}])
@@ -70,7 +70,7 @@ def test_unlabelled_images_are_measured_without_classes(tmp_path):
     found = measured(VAE(2, hidden_dims=(16,), recon_loss="mse"), unlabelled, tmp_path)
     assert "two classes" in found["latents"]["missing"] and "labels" in found["samples"]["missing"]
     assert any("448.7 nats of constant" in line for line in found["caveats"])  # 784 log(pi) / 2
-    assert [value for name, value in measured_table(found) if name == "classes"] == [
+    assert [value for name, value in full_table(found) if name == "classes"] == [
         "none: kNN and probe: the images have fewer than two classes"
     ]
 
@@ -122,7 +122,7 @@ def test_the_kl_of_each_latent_is_named_for_what_it_is_where_the_prior_is_learne
         ([1.0, 0.5], "KL of each: 1.00 0.50"),
         ([9.0, 3.0], "KL of each from N(0, 1), which is not the prior: 9.00"),
     ):
-        assert told in dict(quick_table({**found, "test": {**terms, "kl_per_dim": each}}))["latents"]
+        assert told in dict(elbo_table({**found, "test": {**terms, "kl_per_dim": each}}))["latents"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from PIL import Image
 
 from vae.evaluation.latents import tsne
 from vae.plots import canvas, charts
@@ -19,6 +20,15 @@ def test_tile_lays_images_row_by_row_with_gaps():
     assert figures.tile(torch.rand(4, 3, 2, 2), 2).shape == (6, 6, 3)
 
 
+def test_a_png_has_the_image_s_own_pixels(tmp_path):
+    for channels in (1, 3):
+        image = torch.rand(channels, 5, 7, generator=torch.Generator().manual_seed(0))
+        figures.write_png(tmp_path / "x.png", image)
+        with Image.open(tmp_path / "x.png") as picture:
+            pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).reshape(5, 7, channels) / 255
+        assert (pixels.permute(2, 0, 1) - image).abs().max() <= 0.5 / 255 + 1e-6
+
+
 def test_class_names_may_hold_anything(tmp_path):
     points, labels = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4
     names = ["$^$", "_hidden", "猫", "a" * 40]
@@ -30,8 +40,6 @@ def test_class_names_may_hold_anything(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_have_at_least_150_dpi_and_a_white_page(tmp_path, channels):
-    from PIL import Image
-
     path = tmp_path / "x.png"
     figures.draw_grid(path, torch.zeros(64, channels, 28, 28), columns=8, title="t", subtitle="s")
     with Image.open(path) as picture:

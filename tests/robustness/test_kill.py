@@ -1,4 +1,4 @@
-"""SIGKILL at random instants of a run: it can always be taken up, and ends with the bits of the run that was not."""
+"""SIGKILL at any instant of a run: it can always be resumed, and ends with the bits of the run that was not killed."""
 
 import json
 import os
@@ -11,29 +11,58 @@ from collections import Counter
 
 import pytest
 import torch
-from small_runs import MAIN, QUICK, load_state
+from small_runs import MAIN, QUICK, load_state, run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-EPOCHS = 16
-FLAGS = [*QUICK, "--num_epochs", str(EPOCHS), "--sample_every", "2", "--checkpoint_every", "3", "--threads", "1"]
+from main import main
+
+EPOCHS = 10
+FLAGS = ["--num_epochs", str(EPOCHS), "--checkpoint_every", "3", "--threads", "1"]
 FLAGS += ["--batch_size", "8"]  # so that training takes its share of the time
 KINDS = {
-    "plain": ["--val_split", "0.1"],
-    "flow": ["--ema", "0.9", "--prior", "flow", "--prior_width", "16", "--gif"],
+    "plain": ["--val_split", "0.1", "--sample_every", "2"],
+    "flow": ["--ema", "0.9", "--prior", "flow", "--prior_width", "16", "--sample_every", "2", "--gif"],
 }
 PICTURES = {"plain": "tsne.png", "flow": "latent_scatter.gif"}
-KILLS = int(os.environ.get("VAE_KILLS", "50"))  # in all
+KILLS = int(os.environ.get("VAE_KILLS", "8"))  # in all
 
 
-def start(cwd, *flags):
-    command = [sys.executable, MAIN, *flags]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def start(cwd, *flags, stdout=subprocess.DEVNULL):
+    command = [sys.executable, MAIN, *QUICK, *flags] if "--resume" not in flags else [sys.executable, MAIN, *flags]
+    return subprocess.Popen(command, cwd=cwd, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def assert_same_end(root, name, expected):
+    """The weights of `expected`, each epoch recorded once, and nothing half-written."""
+    run_dir = root / "outputs" / name
+    state = load_state(run_dir)
+    for entry in ("model_state", "trained_state"):
+        assert state[entry].keys() == expected[entry].keys()
+        assert all(torch.equal(state[entry][key], value) for key, value in expected[entry].items())
+    rows = [json.loads(line)["epoch"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(root / "runs" / name)).Reload()
+    assert rows == [event.step for event in events.Scalars("test/loss")] == list(range(1, expected["epoch"] + 1))
+    assert (run_dir / "results.json").exists() and (run_dir / "report.html").exists()
+    assert not list(run_dir.rglob(".*.tmp"))
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    flags = ["--num_epochs", "5", "--batch_size", "16", "--sample_every", "0", "--threads", "1"]
+    assert run_main(tmp_path, *flags, "--run_name", "whole", "--quiet") == 0
+    process = start(tmp_path, *flags, "--run_name", "killed", stdout=subprocess.PIPE)
+    while not process.stdout.readline().startswith("epoch "):
+        pass
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "outputs/killed/results.json").exists()
+    assert main(["--resume", str(tmp_path / "outputs/killed"), "--quiet"]) == 0
+    assert_same_end(tmp_path, "killed", load_state(tmp_path / "outputs/whole"))
 
 
 def phase(run_dir):
-    """What a run that was killed had come to."""
-    last = run_dir / "checkpoints/last.pt"
-    if not last.exists():
+    """How far a run had come when it was killed."""
+    if not (run_dir / "checkpoints/last.pt").exists():
         return "before the first checkpoint"
     if load_state(run_dir)["epoch"] < EPOCHS:
         return "training"
@@ -43,9 +72,9 @@ def phase(run_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
-    chosen = [*FLAGS, *KINDS[kind]]
+    flags = [*FLAGS, *KINDS[kind]]
     started = time.monotonic()
-    whole = start(tmp_path, *chosen, "--run_name", "whole")
+    whole = start(tmp_path, *flags, "--run_name", "whole")
     assert whole.wait() == 0, whole.stderr.read()
     whole.stderr.close()
     seconds = time.monotonic() - started
@@ -55,9 +84,9 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
         name = f"killed{runs}"
         run_dir = tmp_path / "outputs" / name
         runs += 1
-        code, err, flags = -signal.SIGKILL, "", [*chosen, "--run_name", name]
+        code, err, given = -signal.SIGKILL, "", [*flags, "--run_name", name]
         while code == -signal.SIGKILL:
-            process = start(tmp_path, *flags)
+            process = start(tmp_path, *given)
             try:
                 process.wait(rng.uniform(0, 1.1 * seconds))
             except subprocess.TimeoutExpired:
@@ -67,19 +96,11 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
             if code == -signal.SIGKILL:
                 phases[phase(run_dir)] += 1
             if code == -signal.SIGKILL and run_dir.exists():
-                flags = ["--resume", str(run_dir)]
+                given = ["--resume", str(run_dir)]
             elif code == 1 and "no checkpoint at" in err:  # killed before there was anything: it says so
                 assert err.count("\n") == 1
-                flags, code = [*chosen, "--run_name", name, "--overwrite"], -signal.SIGKILL
+                given, code = [*flags, "--run_name", name, "--overwrite"], -signal.SIGKILL
         assert code == 0, err
-        state = load_state(run_dir)
-        for entry in ("model_state", "trained_state"):
-            assert state[entry].keys() == expected[entry].keys()
-            assert all(torch.equal(state[entry][key], value) for key, value in expected[entry].items())
-        rows = [json.loads(line)["epoch"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-        events = EventAccumulator(str(tmp_path / "runs" / name)).Reload()
-        assert rows == [event.step for event in events.Scalars("test/loss")] == list(range(1, EPOCHS + 1))
-        for file in ("results.json", "report.html", PICTURES[kind]):
-            assert (run_dir / file).exists(), file
-        assert not list(run_dir.rglob(".*.tmp")), "what a killed process had half written"
+        assert_same_end(tmp_path, name, expected)
+        assert (run_dir / PICTURES[kind]).exists()
     print(f"{kind}: {phases.total()} kills in {runs} runs: {dict(phases)}")

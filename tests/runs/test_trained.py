@@ -1,4 +1,4 @@
-"""A run's folder or a checkpoint, opened again."""
+"""Opening a run's folder or a checkpoint."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 
 
-def test_a_run_opens_with_its_model_its_data_and_its_words(finished_run):
+def test_a_run_opens_with_its_model_its_data_and_its_captions(finished_run):
     run_dir = finished_run / "outputs/whole"
     trained = open_run(run_dir)
     state = load_state(run_dir)
@@ -37,10 +37,10 @@ def test_any_checkpoint_opens_wherever_it_lies(finished_run, tmp_path):
     assert outside.run_dir is None and len(outside.split("test")) == 360
 
 
-def test_a_checkpoint_of_before_these_words_asks_the_data(finished_run, tmp_path):
+def test_captions_come_from_the_data_where_a_checkpoint_has_no_usable_ones(finished_run, tmp_path):
     state = load_state(finished_run / "outputs/whole")
-    for shown in (None, {}, {"title": 3}, {"title": "x", "protocol": "y", "class_names": ["0"]}):
-        torch.save({**state, "shown": shown}, tmp_path / "x.pt")
+    for captions in (None, {}, {"title": 3}, {"title": "x", "protocol": "y", "class_names": ["0"]}):
+        torch.save({**state, "shown": captions}, tmp_path / "x.pt")
         trained = open_run(tmp_path / "x.pt")
         assert (trained.title, trained.protocol, len(trained.class_names)) == ("scikit-learn digits", "grey pixels", 10)
 
@@ -57,7 +57,7 @@ def test_latest_is_found_without_its_link(finished_run, tmp_path):
     assert open_run(tmp_path / "latest").run_dir == (tmp_path / "older").resolve()
 
 
-def test_what_can_t_be_opened_is_told_in_one_line(finished_run, tmp_path):
+def test_what_can_t_be_opened_gets_one_line(finished_run, tmp_path):
     (tmp_path / "text.pt").write_text("no checkpoint")
     (tmp_path / "folder").mkdir()
     state = load_state(finished_run / "outputs/whole")
@@ -93,7 +93,7 @@ def test_where_data_is_fetched_again_the_flag_that_spares_it_is_named(finished_r
     assert "MNIST is not in gone/MNIST/raw (--data_dir)" in caplog.messages[0]
 
 
-def test_a_split_that_was_not_held_out_is_refused(tmp_path):
+def test_a_split_that_was_not_held_out_is_refused(tmp_path, no_finish):
     assert run_main(tmp_path, "--run_name", "x", "--num_epochs", "1", "--binarize", "dynamic") == 0
     trained = open_run(tmp_path / "outputs/x")
     with pytest.raises(UsageError, match="held out no images"):

@@ -9,7 +9,7 @@ from vae.system import checkpoint
 from vae.system.checkpoint import CheckpointError
 from vae.system.files import FileError, write_atomic
 
-STATE = {key: kind() for key, kind in checkpoint.ENTRIES.items()}
+STATE = {name: kind() for name, kind in checkpoint.SCHEMA.items() if name != "image_shape"}
 STATE |= {"model_state": {"w": torch.arange(3.0)}, "epoch": 4, "latent_dim": 2, "image_shape": [1, 28, 28]}
 del STATE["format"]
 

@@ -11,6 +11,7 @@ from vae.evaluation.elbo import evaluate
 from vae.model.vae import VAE
 from vae.training.divergence import DivergedError
 from vae.training.epoch import train_epoch
+from vae.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def head(split, count):
 def epoch(model, split, *, number=1, seed=0, on_batch=lambda count: None, **knobs):
     config = Config(**{"batch_size": 100, "precision": "fp32", "num_epochs": 10, **knobs})
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=1e-2)
-    generator = torch.Generator().manual_seed(seed)
-    return train_epoch(model, split, optimizer, config, epoch=number, generator=generator, on_batch=on_batch)
+    step, generator = TrainingStep(model, optimizer, config), torch.Generator().manual_seed(seed)
+    return train_epoch(step, split, epoch=number, generator=generator, on_batch=on_batch)
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.0])
@@ -38,7 +39,8 @@ def test_a_step_follows_the_gradient_of_the_objective(digits, beta):
     batch = head(digits, 50)
     config = Config(batch_size=50, lr=0.01, beta=beta, precision="fp32")
     optimizer = torch.optim.SGD(model.parameters(), lr=99)  # the config's rate is set before the step
-    metrics = train_epoch(model, batch, optimizer, config, epoch=1, generator=torch.Generator().manual_seed(1))
+    step = TrainingStep(model, optimizer, config)
+    metrics = train_epoch(step, batch, epoch=1, generator=torch.Generator().manual_seed(1))
 
     generator = torch.Generator().manual_seed(1)
     x = batch.images[torch.randperm(50, generator=generator)] / 255
@@ -87,10 +89,13 @@ def test_half_precision_trains_with_a_scaler(digits):
     torch.manual_seed(0)
     model, config = VAE(2, hidden_dims=(64,)), Config(batch_size=100, precision="fp16")
     before = evaluate(model, digits).elbo
-    optimizer = torch.optim.Adam(model.parameters())
-    scaler, generator = torch.amp.GradScaler("cpu"), torch.Generator().manual_seed(0)
+    step, generator = (
+        TrainingStep(model, torch.optim.Adam(model.parameters()), config),
+        torch.Generator().manual_seed(0),
+    )
     for number in (1, 2, 3):
-        train_epoch(model, digits, optimizer, config, epoch=number, generator=generator, scaler=scaler)
+        train_epoch(step, digits, epoch=number, generator=generator)
+    assert step.scaler.is_enabled()
     assert evaluate(model, digits).elbo > before + 100
 
 
@@ -137,14 +142,14 @@ def test_gradient_clipping_bounds_the_step(digits):
     model = VAE(2, hidden_dims=(8,))
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     config = Config(batch_size=1437, lr=1.0, grad_clip=0.25, precision="fp32")
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    train_epoch(model, digits, optimizer, config, epoch=1, generator=torch.Generator().manual_seed(0))
+    step = TrainingStep(model, torch.optim.SGD(model.parameters(), lr=1.0), config)
+    train_epoch(step, digits, epoch=1, generator=torch.Generator().manual_seed(0))
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert (after - before).norm().item() == pytest.approx(0.25, rel=1e-3)
 
 
 def test_a_conditional_model_learns_from_its_labels(digits):
-    """Told the class, one latent does better than without."""
+    """With the class, one latent gives a better bound than without."""
     losses = []
     for classes in (0, 10):
         torch.manual_seed(0)
@@ -156,7 +161,7 @@ def test_a_conditional_model_learns_from_its_labels(digits):
 
 
 @pytest.mark.parametrize(("part", "name"), [("decoder", "reconstruction term"), ("encoder", "KL term")])
-def test_a_loss_that_is_no_number_names_its_term(digits, part, name):
+def test_a_term_that_is_not_finite_is_named(digits, part, name):
     model = VAE(2, hidden_dims=(8,))
     with torch.no_grad():
         getattr(model, part).head.bias.fill_(float("nan"))
@@ -180,7 +185,7 @@ def test_a_loss_that_blows_up_stops_the_epoch_soon_and_names_the_step(digits, mo
     monkeypatch.setattr("vae.training.divergence.CHECK_EVERY", 4)
     with pytest.raises(DivergedError, match="epoch 7, step 6:"):
         epoch(model, digits, number=7, batch_size=10, on_batch=poison)
-    assert len(counts) == 7  # found when step 8 was looked at, of 144
+    assert len(counts) == 7  # noticed at the check after step 8 of 144
 
 
 def test_images_are_distorted_until_their_share_of_the_run_is_over(digits):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from importlib import import_module
 
 from vae.config.options import Options
 
 
-def execute(chosen: Options) -> int:
+def execute(options: Options) -> int:
     """Carry out a command. Returns the exit code."""
     from vae.commands.session import Session  # here, so that importing this room costs no torch
     from vae.system.console import Console
     from vae.system.memory import explain_out_of_memory
 
-    command = import_module(f"vae.commands.{chosen.name}")
-    with explain_out_of_memory(), Console(quiet=chosen.quiet) as console, closing(Session(chosen, console)) as session:
-        command.run(session, chosen)
+    command = import_module(f"vae.commands.{options.name}")
+    with explain_out_of_memory(), Console(quiet=options.quiet) as console, Session(options, console) as session:
+        command.run(session, options)
     return 0

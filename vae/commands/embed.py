@@ -1,4 +1,4 @@
-"""Where a split's images lie in latent space, as arrays, and as a map in the plane.
+"""`embed`: the posterior of every image of a split, as arrays and as a map in the plane.
 
 Shapes: N images, D latent_dim.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.commands.session import Session
-from vae.config import options
+from vae.config.options import Embed
 from vae.evaluation.elbo import posterior
 from vae.evaluation.latents import project_2d
 from vae.plots import charts
@@ -27,32 +27,28 @@ class Embedding(NamedTuple):
 
     mu: Tensor  # (N, D)
     logvar: Tensor  # (N, D)
-    labels: Tensor  # (N,), 0 where there are no classes
+    labels: Tensor  # (N,), all 0 if the data has no classes
 
 
 def embed(trained: Trained, split: str = "test") -> Embedding:
     """Encode the split `train`, `val` or `test`."""
-    chosen = trained.split(split)
-    mu, logvar = posterior(trained.model, chosen)
-    return Embedding(mu.cpu(), logvar.cpu(), chosen.labels.cpu())
+    images = trained.split(split)
+    mu, logvar = posterior(trained.model, images)
+    return Embedding(mu.cpu(), logvar.cpu(), images.labels.cpu())
 
 
-def write(found: Embedding, npz_path: Path, csv_path: Path, *, class_names: Sequence[str]) -> None:
-    """Leave an embedding as a NumPy archive and as CSV, a line an image."""
-    write_npz(npz_path, {**found._asdict(), "class_names": np.array(class_names or [""])})
-    dims = range(1, found.mu.shape[1] + 1)
+def write(embedding: Embedding, npz_path: Path, csv_path: Path, *, class_names: Sequence[str]) -> None:
+    """Write an embedding as a NumPy archive and as CSV, one line per image."""
+    write_npz(npz_path, {**embedding._asdict(), "class_names": np.array(class_names or [""])})
+    dims = range(1, embedding.mu.shape[1] + 1)
     header = ["index", "label", "class", *(f"mu_{i}" for i in dims), *(f"logvar_{i}" for i in dims)]
-    rows = zip(found.labels.tolist(), found.mu.tolist(), found.logvar.tolist(), strict=True)
-    named = (
-        [
-            index,
-            label,
-            _as_text(class_names[label]) if class_names else "",
-            *(f"{value:.9g}" for value in [*mu, *logvar]),
-        ]
-        for index, (label, mu, logvar) in enumerate(rows)
+    images = zip(*(part.tolist() for part in (embedding.labels, embedding.mu, embedding.logvar)), strict=True)
+    names = [_as_text(name) for name in class_names]
+    rows = (
+        [index, label, names[label] if names else "", *(f"{value:.9g}" for value in [*mu, *logvar])]
+        for index, (label, mu, logvar) in enumerate(images)
     )
-    write_csv(csv_path, header, named)
+    write_csv(csv_path, header, rows)
 
 
 def _as_text(name: str) -> str:
@@ -60,30 +56,30 @@ def _as_text(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-WORDS = {"train": "training", "val": "validation", "test": "test"}
+METHODS = {"tsne": "t-SNE", "pca": "Principal components"}
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
-def run(session: Session, chosen: options.Embed) -> None:
-    """Write a split's latents as arrays and, unless asked not to, a map of them."""
-    trained = session.trained
-    found = embed(trained, chosen.split)
-    stem = f"{chosen.split}_latents"
-    files = (f"{stem}.npz", f"{stem}.csv") + (() if chosen.picture == "none" else (f"{stem}.png",))
-    paths = session.paths(*files)
-    write(found, paths[0], paths[1], class_names=trained.class_names)
-    if chosen.picture != "none":
-        order = torch.randperm(len(found.mu), generator=torch.Generator().manual_seed(chosen.seed))[: chosen.size]
-        points, axes = project_2d(found.mu[order].numpy(), chosen.picture, seed=chosen.seed)
-        how = {"tsne": "t-SNE", "pca": "Principal components"}[chosen.picture]
+def run(session: Session, options: Embed) -> None:
+    """Write a split's latents as arrays and, unless told not to, draw a map of them."""
+    trained, with_map = session.trained, options.picture != "none"
+    embedding = embed(trained, options.split)
+    suffixes = (".npz", ".csv", ".png") if with_map else (".npz", ".csv")
+    paths = session.paths(*(f"{options.split}_latents{suffix}" for suffix in suffixes))
+    write(embedding, paths[0], paths[1], class_names=trained.class_names)
+    if with_map:
+        count = len(embedding.mu)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(options.seed))[: options.size]
+        points, axes = project_2d(embedding.mu[order].numpy(), options.picture, seed=options.seed)
         charts.draw_scatter(
             paths[2],
             points,
-            found.labels[order].numpy(),
+            embedding.labels[order].numpy(),
             class_names=trained.class_names,
-            title=f"{how} of the posterior means of {len(order):,} {WORDS[chosen.split]} images",
-            subtitle=trained.subtitle(f"seed {chosen.seed}"),
+            title=f"{METHODS[options.picture]} of the posterior means of {len(order):,} {SPLITS[options.split]} images",
+            subtitle=trained.subtitle(f"seed {options.seed}"),
             axis_labels=axes,
         )
-        if len(order) < len(found.mu):
-            session.console.say(f"the map shows {len(order):,} of {len(found.mu):,} images (--size)")
+        if len(order) < count:
+            session.console.say(f"the map shows {len(order):,} of {count:,} images (--size)")
     session.wrote(*paths)

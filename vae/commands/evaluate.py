@@ -1,30 +1,29 @@
-"""`evaluate`: the test figures, and everything else that is measured."""
+"""`evaluate`: the ELBO of the test images, and everything else that is measured."""
 
 from __future__ import annotations
 
 from vae.commands.session import Session
-from vae.config import options
+from vae.config.options import Evaluate
 from vae.runs import scorecard
 from vae.system.files import write_json
 
 
-def run(session: Session, chosen: options.Evaluate) -> None:
-    """Show the ELBO at once, then measure everything else; both go into one JSON file."""
-    session.trained.split("test")  # data that can't be had is told of before a folder is made
+def run(session: Session, options: Evaluate) -> None:
+    """Print the ELBO at once, then measure everything else; both go into one JSON file."""
+    trained = session.trained
     (path,) = session.paths("evaluation.json")
-    trained, samples = session.trained, chosen.num_importance_samples
-    found = scorecard.quick(trained)
-    session.console.table(f"{found['dataset']}, epoch {found['epoch']}", scorecard.quick_table(found))
-    write_json(path, found)  # stays if what follows is interrupted
-    if samples:
-        found["measured"] = scorecard.assess(
+    scores = scorecard.evaluate_elbo(trained)
+    session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", scorecard.elbo_table(scores))
+    write_json(path, scores)  # stays if what follows is interrupted
+    if options.num_importance_samples:
+        scores["measured"] = scorecard.evaluate_fully(
             trained.model,
             trained.splits,
             protocol=trained.protocol,
             binarize=trained.config.binarize,
             data_dir=trained.data_dir,
-            num_importance_samples=samples,
+            num_importance_samples=options.num_importance_samples,
             console=session.console,
         )
-        write_json(path, found)
+        write_json(path, scores)
     session.wrote(path)

@@ -1,4 +1,4 @@
-"""The encoder and the decoder as `torch.export` programs, which run without this code, each held against the model.
+"""`export`: encoder and decoder as `torch.export` programs, which run without this code, compared with the model.
 
 Shapes: B batch, C channels, H height, W width, D latent_dim.
 """
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from vae.commands.session import Session
-from vae.config import options
+from vae.config.options import Export
 from vae.model.vae import VAE
 from vae.system.errors import UserError
 from vae.system.files import write_atomic, write_json, write_npz
 
 EXAMPLE = 4  # images in the example
-TOLERANCE = 1e-5  # between the program's numbers and the model's
+TOLERANCE = 1e-5  # largest difference between a program's output and the model's
 
 
 class ExportError(UserError):
-    """A program that doesn't give the model's numbers."""
+    """A program whose output differs from the model's."""
 
 
 class Encoder(nn.Module):
@@ -52,48 +52,50 @@ class Decoder(nn.Module):
 
 
 def export(model: VAE, folder: Path, facts: dict[str, Any]) -> float:
-    """Write `encoder.pt2` and `decoder.pt2`, for the CPU and any batch size; try them on an example.
+    """Write `encoder.pt2` and `decoder.pt2`, for the CPU and any batch size, and compare them with the model.
 
     Args:
-        model: left as it is.
-        folder: also gets `example.npz`, inputs and outputs by name, and `export.json`.
-        facts: what else that JSON should say.
+        model: not changed.
+        folder: an existing folder; it also gets `example.npz`, inputs and outputs by name, and `export.json`.
+        facts: further entries of that JSON file.
 
     Returns:
-        The largest difference between what a loaded program and the model make of the example.
+        The largest difference between the outputs of a loaded program and of the model for the example.
 
     Raises:
         ExportError: that difference is above TOLERANCE.
     """
-    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # what the archive keeps whole
+    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # archives keep no other
     z = torch.randn(EXAMPLE, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(EXAMPLE) % model.num_classes if model.num_classes else None
+    y = (torch.arange(EXAMPLE) % model.num_classes,) if model.num_classes else ()
     with torch.no_grad():
-        images = model.decode(z, y)
-        mu, logvar = model.encode(images, y)
-    example = {"z": z, "images": images, "mu": mu, "logvar": logvar} | ({} if y is None else {"y": y})
-    differences = []
-    for name, module, given, expected in (
-        ("encoder", Encoder(model), images, (mu, logvar)),
-        ("decoder", Decoder(model), z, (images,)),
+        images = model.decode(z, *y)
+        mu, logvar = model.encode(images, *y)
+    difference = 0.0
+    for name, module, inputs, outputs in (
+        ("encoder", Encoder(model), (images, *y), (mu, logvar)),
+        ("decoder", Decoder(model), (z, *y), (images,)),
     ):
         path = folder / f"{name}.pt2"
-        _save(module, (given,) if y is None else (given, y), path)
-        differences.append(_difference(path, given, y, expected))
-    if max(differences) > TOLERANCE:
-        raise ExportError(f"the programs in {folder} differ from the model by {max(differences):.1e}: don't use them")
-    write_npz(folder / "example.npz", example)
-    classes = ", y (B,)" if model.num_classes else ""
-    signatures = {
+        _save(module, inputs, path)
+        difference = max(difference, _difference(path, inputs, outputs))
+    if difference > TOLERANCE:
+        raise ExportError(f"the programs in {folder} differ from the model by {difference:.1e}: don't use them")
+    example = {"z": z, "images": images, "mu": mu, "logvar": logvar}
+    write_npz(folder / "example.npz", example | ({"y": y[0]} if y else {}))
+    classes = ", y (B,)" if y else ""
+    entries = {
+        **facts,
+        "image_shape": list(model.image_shape),
+        "latent_dim": model.latent_dim,
+        "num_classes": model.num_classes,
         "encoder": f"x (B, C, H, W) in [0, 1]{classes} to mu (B, D), logvar (B, D)",
         "decoder": f"z (B, D){classes} to pixel means (B, C, H, W) in [0, 1]",
+        "largest_difference": difference,
+        "torch": torch.__version__,
     }
-    sizes = {"image_shape": list(model.image_shape), "latent_dim": model.latent_dim, "num_classes": model.num_classes}
-    write_json(
-        folder / "export.json",
-        {**facts, **sizes, **signatures, "largest_difference": max(differences), "torch": torch.__version__},
-    )
-    return max(differences)
+    write_json(folder / "export.json", entries)
+    return difference
 
 
 def _save(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> None:
@@ -105,24 +107,25 @@ def _save(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> None:
     write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
 
 
-def _difference(path: Path, given: Tensor, y: Tensor | None, expected: tuple[Tensor, ...]) -> float:
-    """Largest difference of the saved program from what is expected, for the example and for its first image alone."""
+def _difference(path: Path, inputs: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+    """Largest difference of a saved program's outputs from `expected`, for the example and for its first row."""
     program = torch.export.load(io.BytesIO(path.read_bytes())).module()  # torch opens no path that is not Unicode
-    worst = 0.0
+    differences = []
     for count in (EXAMPLE, 1):
-        found = program(given[:count]) if y is None else program(given[:count], y[:count])
-        for one, other in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
-            worst = max(worst, (one - other[:count]).abs().max().item())
-    return worst
+        outputs = program(*(value[:count] for value in inputs))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        for output, reference in zip(outputs, expected, strict=True):
+            differences.append((output - reference[:count]).abs().max().item())
+    return max(differences)
 
 
-def run(session: Session, chosen: options.Export) -> None:
-    """Write encoder and decoder as programs, each held against the model."""
+def run(session: Session, options: Export) -> None:
+    """Write encoder and decoder as programs and compare them with the model."""
     trained = session.trained
-    folder = session.folder(session.default / "programs")
+    folder = session.folder("programs")
     facts = {name: getattr(trained, name) for name in ("title", "protocol", "epoch", "class_names")}
     difference = export(trained.model, folder, {**facts, "checkpoint": str(trained.path)})
-    session.console.say(f"loaded again, the programs differ from the model by {difference:.1e} at most (example.npz)")
+    session.console.say(f"loaded again, the programs differ from the model by at most {difference:.1e} (example.npz)")
     y = ", y" if trained.model.num_classes else ""
     session.console.say(f"use: torch.export.load('decoder.pt2').module()(z{y})")
     session.wrote(*sorted(folder.iterdir()))

@@ -1,4 +1,4 @@
-"""Images from the prior: samples, and sweeps along its latents.
+"""Images from the prior, for several commands: samples, and sweeps along single latents.
 
 Shapes: N images, C channels, H height, W width, D latent_dim, U units swept, Q quantiles.
 """
@@ -21,7 +21,7 @@ CHUNK = 1000  # images decoded at a time
 
 @torch.no_grad()
 def draw_latents(model: VAE, count: int, *, temperature: float = 1.0, seed: int = 0) -> Tensor:
-    """`count` draws from the prior, (N, D), the same on every device; `temperature` scales their spread."""
+    """`count` draws from the prior, (N, D), the same ones on every device; `temperature` scales their spread."""
     generator = torch.Generator().manual_seed(seed)
     return model.prior.sample(count, generator=generator, device=_device(model), temperature=temperature)
 
@@ -30,7 +30,7 @@ def draw_latents(model: VAE, count: int, *, temperature: float = 1.0, seed: int 
 def decode_all(model: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Pixel means of any number of latents z (N, D), (N, C, H, W) in [0, 1], on the model's device."""
     model.eval()
-    size = 2 * z.element_size() * len(z) * math.prod(model.image_shape)  # in parts, then together
+    size = 2 * z.element_size() * len(z) * math.prod(model.image_shape)  # the chunks, then their concatenation
     memory.require(size, f"{len(z):,} images of {'×'.join(map(str, model.image_shape))}", z.device)
     if y is None:
         return torch.cat([model.decode(part) for part in z.split(CHUNK)])
@@ -43,11 +43,11 @@ def sample(
     """Decode `count` draws from the prior.
 
     Args:
-        model: any.
+        model: conditional or not.
         count: N.
         digits: classes of a conditional model, in turn; empty for all of them.
-        temperature: scale of the prior's spread.
-        seed: of the draws.
+        temperature: scales the prior's spread.
+        seed: seeds the draws.
 
     Returns:
         Pixel means (N, C, H, W) in [0, 1], and the classes (N,) of a conditional model.
@@ -60,7 +60,11 @@ def sample(
 
 
 def classes_in_turn(model: VAE, digits: Sequence[int], count: int) -> Tensor | None:
-    """Labels (N,) that go through `digits` again and again, or through all classes; `None` if unconditional."""
+    """Labels (N,) that repeat `digits`, or all classes if that is empty; `None` for an unconditional model.
+
+    Raises:
+        UsageError: a class that the model doesn't have.
+    """
     if not model.num_classes:
         if digits:
             raise UsageError(f"--digit {digits[0]}: this model was trained without classes (--conditional)")
@@ -68,39 +72,39 @@ def classes_in_turn(model: VAE, digits: Sequence[int], count: int) -> Tensor | N
     for digit in digits:
         if not 0 <= digit < model.num_classes:
             raise UsageError(f"--digit {digit}: this model has the classes 0 to {model.num_classes - 1}")
-    chosen = torch.tensor(tuple(digits) or range(model.num_classes), device=_device(model))
-    return chosen.repeat(count // len(chosen) + 1)[:count]
+    classes = torch.tensor(tuple(digits) or range(model.num_classes), device=_device(model))
+    return classes.repeat(count // len(classes) + 1)[:count]
+
+
+def class_list(trained: Trained, labels: Tensor | None) -> str:
+    """The names of the classes among these labels, for a title: `3, 8`."""
+    return "" if labels is None else ", ".join(trained.class_names[index] for index in labels.unique().tolist())
 
 
 def traverse(
     model: VAE, units: Sequence[int], probabilities: Tensor, *, base: Tensor | None = None, y: Tensor | None = None
 ) -> Tensor:
-    """Sweep one latent at a time over the prior's quantiles, the others held.
+    """Sweep one latent at a time over the prior's quantiles and hold the others fixed.
 
     Args:
-        model: any.
+        model: conditional or not.
         units: the latents to sweep.
         probabilities: (Q,) in (0, 1).
-        base: (D,) where the others are held; `None` for the prior's median.
+        base: (D,) the values of the others; `None` for the prior's median.
         y: (1,) class of a conditional model.
 
     Returns:
         Pixel means (U, Q, C, H, W) in [0, 1].
     """
-    levels = probabilities.to(_device(model))
-    values = model.prior.quantiles(levels)  # (Q, D)
-    start = model.prior.quantiles(levels.new_tensor([0.5]))[0] if base is None else base
-    z = start.repeat(len(units), len(probabilities), 1)  # (U, Q, D)
+    probabilities = probabilities.to(_device(model))
+    quantiles = model.prior.quantiles(probabilities)  # (Q, D)
+    base = model.prior.quantiles(probabilities.new_tensor([0.5]))[0] if base is None else base
+    z = base.repeat(len(units), len(probabilities), 1)  # (U, Q, D)
     for row, unit in enumerate(units):
-        z[row, :, unit] = values[:, unit]
+        z[row, :, unit] = quantiles[:, unit]
     flat = z.flatten(0, 1)
     return decode_all(model, flat, None if y is None else y.expand(len(flat))).unflatten(0, z.shape[:2])
 
 
 def _device(model: VAE) -> torch.device:
     return next(model.parameters()).device
-
-
-def names_of(trained: Trained, labels: Tensor | None) -> str:
-    """The classes of these labels, by name, as a list for a title."""
-    return "" if labels is None else ", ".join(trained.class_names[index] for index in labels.unique().tolist())

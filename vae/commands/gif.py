@@ -1,24 +1,25 @@
-"""`gif`: a run's pictures in motion."""
+"""`gif`: the pictures of a run's epochs as animations."""
 
 from __future__ import annotations
 
 from vae.commands.session import Session
-from vae.config import options
-from vae.plots import animation
+from vae.config.options import Gif
+from vae.plots.animation import KINDS, animate_run, frames_of
 from vae.system.errors import UsageError
 
 
-def run(session: Session, chosen: options.Gif) -> None:
-    """Animate the pictures that training left after its epochs."""
+def run(session: Session, options: Gif) -> None:
+    """Animate the pictures that training drew after its epochs."""
     run_dir = session.trained.run_dir
     if run_dir is None:
-        raise UsageError("--checkpoint lies outside a run: gif animates the pictures in a run's folder")
-    kinds = [kind for kind in animation.KINDS if len(animation.frames_of(run_dir, kind)) > 1]
+        raise UsageError("--checkpoint is outside a run's folder: gif animates the pictures in that folder")
+    counts = {kind: len(frames_of(run_dir, kind)) for kind in KINDS}
+    kinds = [kind for kind, count in counts.items() if count > 1]
     if not kinds:
-        most = max(len(animation.frames_of(run_dir, kind)) for kind in animation.KINDS)
+        most = max(counts.values())
         raise UsageError(f"{run_dir} has {most} of the two pictures that it takes: train with --sample_every 1")
     paths = session.paths(*(f"{kind}.gif" for kind in kinds))
-    animation.animate_run(run_dir, dict(zip(kinds, paths, strict=True)), milliseconds=chosen.milliseconds)
+    animate_run(run_dir, dict(zip(kinds, paths, strict=True)), milliseconds=options.milliseconds)
     if session.trained.model.latent_dim == 2 and "latent_scatter" not in kinds:
-        session.console.say("no latent_scatter.gif: its pictures are left only by training with --gif")
+        session.console.say("no latent_scatter.gif: its pictures are drawn only by training with --gif")
     session.wrote(*paths)

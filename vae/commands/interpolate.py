@@ -1,4 +1,4 @@
-"""From one image to another: which two ends, and the path between them through latent space.
+"""`interpolate`: from one image to another, along a path through latent space.
 
 Shapes: N images, S steps, D latent_dim, C channels, H height, W width.
 """
@@ -6,16 +6,15 @@ Shapes: N images, S steps, D latent_dim, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae.commands import generate
-from vae.commands import interpolate as morph
-from vae.commands.generate import classes_in_turn, draw_latents, names_of
+from vae.commands.generate import class_list, classes_in_turn, decode_all, draw_latents
 from vae.commands.session import Session
-from vae.config import options
+from vae.config.options import Interpolate
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import posterior
 from vae.plots import images as figures
@@ -23,17 +22,19 @@ from vae.plots.animation import write_gif
 from vae.runs.trained import Trained
 from vae.system.errors import UsageError
 
-PATHS = ("linear", "spherical")
-NEARLY = 1e-6  # of a length or an angle, below which it has no direction
+TINY = 1e-6  # a shorter vector has no direction
+SMOOTH = 4  # frames of the animation for each step of the strip
+FRAME, PAUSE = 60, 700  # milliseconds that a frame on the way is shown, and one at an end
+STRIP = 16  # images in a row of the strip
 
 
 class Ends(NamedTuple):
-    """Two places in latent space, and what they are."""
+    """Two points in latent space to go between, and where they come from."""
 
     z: Tensor  # (2, D)
-    images: Tensor | None  # (2, C, H, W) uint8, the images they were encoded from
+    images: Tensor | None  # (2, C, H, W) uint8, the images that they encode; `None` for draws from the prior
     names: tuple[str, str]
-    y: Tensor | None  # (1,) the class that a conditional model decodes the path with
+    y: Tensor | None  # (1,) the class with which a conditional model decodes the path
 
 
 def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") -> Tensor:
@@ -43,21 +44,21 @@ def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") ->
         z1: one end.
         z2: the other.
         steps: S, at least 2.
-        path: `linear`, or `spherical` (Shoemake 1985, slerp): the direction turns at an even pace, the length goes
-            evenly from one to the other. Opposite ends turn by a half circle through the axis that is most nearly at
-            right angles to them; where an end has no length, or there is one dimension only, the path is straight.
+        path: `linear`, or `spherical` (slerp, Shoemake 1985): the direction turns at a constant rate, while the length
+            changes linearly. Between opposite ends the path is a half circle towards the axis that is closest to
+            perpendicular. If an end is the origin, or D is 1, the path is straight.
     """
     if steps < 2:
-        raise ValueError(f"steps is {steps}: a path has at least its two ends")
+        raise ValueError(f"steps is {steps}: a path needs at least 2, its ends")
     t = torch.linspace(0, 1, steps, dtype=torch.float64, device="cpu").unsqueeze(1)  # (S, 1)
     first, second = z1.detach().cpu().double(), z2.detach().cpu().double()
     lengths = first.norm(), second.norm()
     points = torch.lerp(first, second, t)
-    if path == "spherical" and min(lengths) > NEARLY and len(z1) > 1:
+    if path == "spherical" and min(lengths) > TINY and len(z1) > 1:
         a, b = first / lengths[0], second / lengths[1]
-        across = b - (a @ b) * a  # the part of b at right angles to a
+        across = b - (a @ b) * a  # the part of b that is perpendicular to a
         angle = torch.atan2(across.norm(), a @ b)
-        if across.norm() < NEARLY:  # parallel, or opposite: any direction across will do
+        if across.norm() < TINY:  # parallel or opposite: any perpendicular direction will do
             across = torch.zeros_like(a)
             across[a.abs().argmin()] = 1
             across -= (a @ across) * a
@@ -70,34 +71,32 @@ def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") ->
 def between_images(
     trained: Trained, first: int, second: int, *, digit: Sequence[int] = (), flag: str = "--images"
 ) -> Ends:
-    """From one image of the test set to another, by their place in it.
+    """Go from one image of the test set to another, by their index.
 
     Raises:
-        UsageError: there is no such image, or a conditional model is asked to go from class to class.
+        UsageError: there is no such image, or they have two classes and a conditional model isn't given one of them.
     """
     test = trained.split("test")
     for index in (first, second):
         if not 0 <= index < len(test):
             raise UsageError(f"{flag} {index}: the test set has the images 0 to {len(test) - 1:,}")
-    chosen = test.take(torch.tensor([first, second]))
-    mu, _ = posterior(trained.model, chosen)
-    words = [f" ({trained.class_names[label]})" if trained.class_names else "" for label in chosen.labels.tolist()]
-    names = (f"test image {first:,}{words[0]}", f"test image {second:,}{words[1]}")
+    pair = test.take(torch.tensor([first, second]))
+    mu, _ = posterior(trained.model, pair)
+    classes = [f" ({trained.class_names[label]})" if trained.class_names else "" for label in pair.labels.tolist()]
+    names = (f"test image {first:,}{classes[0]}", f"test image {second:,}{classes[1]}")
     y = classes_in_turn(trained.model, digit, 1)
     if y is not None and not digit:
-        if chosen.labels[0] != chosen.labels[1]:
-            raise UsageError(
-                f"{names[0]} and {names[1]} are of two classes, and this model decodes one: choose it with --digit"
-            )
-        y = chosen.labels[:1]
-    return Ends(mu, chosen.images, names, y)
+        if pair.labels[0] != pair.labels[1]:
+            raise UsageError(f"{names[0]} and {names[1]} have two classes: choose the one to decode with --digit")
+        y = pair.labels[:1]
+    return Ends(mu, pair.images, names, y)
 
 
 def between_classes(trained: Trained, first: int, second: int, *, digit: Sequence[int] = ()) -> Ends:
-    """From the test image that is most typical of one class, nearest to its mean in latent space, to another's.
+    """Go from the most typical test image of one class, the nearest to its mean in latent space, to another class's.
 
     Raises:
-        UsageError: there is no such class, or a conditional model is asked to go from class to class.
+        UsageError: there is no such class, or there are two and a conditional model isn't given one of them.
     """
     test = trained.split("test")
     if not trained.class_names:
@@ -107,61 +106,66 @@ def between_classes(trained: Trained, first: int, second: int, *, digit: Sequenc
     for label in (first, second):
         members = (test.labels == label).nonzero().flatten()
         if not len(members):
-            raise UsageError(f"--digits {label}: no test image is of that class")
+            raise UsageError(f"--digits {label}: no test image has that class")
         nearest = (mu[members] - mu[members].mean(0)).norm(dim=1).argmin()
         typical.append(int(members[nearest]))
     return between_images(trained, typical[0], typical[1], digit=digit)
 
 
 def between_draws(trained: Trained, *, seed: int = 0, digit: Sequence[int] = ()) -> Ends:
-    """From one draw of the prior to another; a conditional model decodes class 0 unless told otherwise."""
+    """Go from one draw from the prior to another; a conditional model decodes class 0 unless `digit` names one."""
     z = draw_latents(trained.model, 2, seed=seed)
     return Ends(z, None, ("a draw from the prior", "another"), classes_in_turn(trained.model, digit, 1))
 
 
 def default_pair(trained: Trained) -> tuple[int, int]:
-    """The first test image, and the next of another class; of the same class where the model is conditional."""
+    """Indices of the first test image and the next of another class, or of the same class for a conditional model."""
     labels = trained.split("test").labels
-    fits = (labels[1:] == labels[0]) == bool(trained.model.num_classes) if trained.class_names else labels[1:] == 0
-    found = fits.nonzero().flatten()
-    return 0, int(found[0]) + 1 if len(found) else 0
+    if not trained.class_names:
+        return 0, min(1, len(labels) - 1)
+    wanted = (labels == labels[0]) == bool(trained.model.num_classes)
+    candidates = wanted[1:].nonzero().flatten()
+    return 0, int(candidates[0]) + 1 if len(candidates) else 0
 
 
-SMOOTH = 4  # frames of an animation for each step of the strip
-
-
-FRAME, PAUSE = 60, 700  # milliseconds: a frame on the way, and at each end
-
-
-STRIP = 16  # images in a row of an interpolation
-
-
-def run(session: Session, chosen: options.Interpolate) -> None:
-    """A path through latent space, decoded: a strip and an animation there and back."""
+def run(session: Session, options: Interpolate) -> None:
+    """Decode a path through latent space: a strip, and an animation there and back."""
     trained = session.trained
-    if chosen.random:
-        ends = morph.between_draws(trained, seed=chosen.seed, digit=chosen.digit)
-    elif chosen.digits:
-        ends = morph.between_classes(trained, *chosen.digits, digit=chosen.digit)
+    if options.random:
+        ends = between_draws(trained, seed=options.seed, digit=options.digit)
+    elif options.digits:
+        ends = between_classes(trained, *options.digits, digit=options.digit)
     else:
-        ends = morph.between_images(trained, *(chosen.images or morph.default_pair(trained)), digit=chosen.digit)
-    strip, film = session.paths("interpolation.png", "interpolation.gif")
+        ends = between_images(trained, *(options.images or default_pair(trained)), digit=options.digit)
+    strip_path, gif_path = session.paths("interpolation.png", "interpolation.gif")
+    frames = SMOOTH * (options.steps - 1) + 1
+    z = path_between(*ends.z, steps=frames, path=options.path)
+    images = decode_all(trained.model, z, None if ends.y is None else ends.y.expand(frames))
     title = "Between two draws from the prior" if ends.images is None else f"From {ends.names[0]} to {ends.names[1]}"
-    line = "a straight line" if chosen.path == "linear" else "a path around the origin"
-    given = "" if ends.y is None else f" as {names_of(trained, ends.y)}"
-    subtitle = trained.subtitle(f"{line} in latent space, decoded{given}")
-    smooth = SMOOTH * (chosen.steps - 1) + 1
-    z = morph.path_between(*ends.z, steps=smooth, path=chosen.path)
-    images = generate.decode_all(trained.model, z, None if ends.y is None else ends.y.expand(len(z)))
-    steps, headings = images[::SMOOTH], [f"{step / (chosen.steps - 1):.2f}" for step in range(chosen.steps)]
-    if ends.images is not None:
-        originals = to_pixels(ends.images)
-        steps, headings = torch.cat([originals[:1], steps, originals[1:]]), ["image", *headings, "image"]
-    columns = min(len(steps), STRIP)
-    fitting = headings if len(steps) <= STRIP else ()
-    figures.draw_grid(strip, steps, columns=columns, headings=fitting, title=title, subtitle=subtitle)
-    captions = [f"{step / (smooth - 1):.0%} of the way".replace("%", " %") for step in range(smooth)]
+    line = "a straight line" if options.path == "linear" else "a path around the origin"
+    decoded = "decoded" if ends.y is None else f"decoded as {class_list(trained, ends.y)}"
+    subtitle = trained.subtitle(f"{line} in latent space, {decoded}")
+    _draw_strip(strip_path, images[::SMOOTH], ends.images, title=title, subtitle=subtitle)
+    _write_animation(gif_path, images, title=title, subtitle=subtitle)
+    session.wrote(strip_path, gif_path)
+
+
+def _draw_strip(path: Path, images: Tensor, originals: Tensor | None, *, title: str, subtitle: str) -> None:
+    """Draw decoded images (S, C, H, W) in [0, 1], between the originals (2, C, H, W) uint8 if there are any."""
+    headings = [f"{step / (len(images) - 1):.2f}" for step in range(len(images))]
+    if originals is not None:
+        first, last = to_pixels(originals).split(1)
+        images, headings = torch.cat([first, images, last]), ["image", *headings, "image"]
+    if len(images) > STRIP:  # in several rows
+        headings = []
+    columns = min(len(images), STRIP)
+    figures.draw_grid(path, images, columns=columns, headings=headings, title=title, subtitle=subtitle)
+
+
+def _write_animation(path: Path, images: Tensor, *, title: str, subtitle: str) -> None:
+    """Animate decoded images (N, C, H, W) in [0, 1] there and back, with a pause at each end."""
+    last = len(images) - 1
+    captions = [f"{step / last:.0%} of the way".replace("%", " %") for step in range(len(images))]
     frames = figures.render_frames(images, captions=captions, title=title, subtitle=subtitle)
-    durations = [PAUSE, *[FRAME] * (smooth - 2)]
-    write_gif(film, [*frames, *frames[-2:0:-1]], milliseconds=[*durations, PAUSE, *durations[1:]])
-    session.wrote(strip, film)
+    there = [PAUSE, *[FRAME] * (last - 1)]
+    write_gif(path, [*frames, *frames[-2:0:-1]], milliseconds=[*there, PAUSE, *there[1:]])

@@ -1,4 +1,4 @@
-"""The command line: parsers generated from `Config` and from each command's options, and errors in one line."""
+"""The command line: parsers generated from `Config` and from each command's options; mistakes get one line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PROGRAM = "python main.py"
 EPILOG = """\
 examples:
   python main.py --num_epochs 60                      the default: MNIST, two latents
-  python main.py --preset mlp-20d --seed 1            a known system; other flags override its parts
-  python main.py --dataset digits --num_epochs 5      no download at all
+  python main.py --preset mlp-20d --seed 1            a preset; other flags override its values
+  python main.py --dataset digits --num_epochs 5      without a download
   python main.py --resume outputs/latest              continue where a run stopped
-  tensorboard --logdir runs                           watch it train
+  tensorboard --logdir runs                           watch the curves
 
-with a trained model (python main.py COMMAND --help):
+with a trained model (see python main.py COMMAND --help):
 """
 
 
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser_of(
     knobs: type, group_titles: dict[str, str], *, prog: str, usage: str, purpose: str, epilog: str
 ) -> tuple[_Parser, dict[str, argparse._ArgumentGroup]]:
-    """Parser whose namespace holds only the flags that were given, and its groups by name."""
+    """A parser whose namespace holds only the flags that were given, and its argument groups by name."""
     parser = _Parser(
         prog=prog,
         usage=usage,
@@ -48,7 +48,7 @@ def _parser_of(
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for a flag
+    parser._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse mistakes -1e-3 for a flag
     groups = {name: parser.add_argument_group(title) for name, title in group_titles.items()}
     for field in dataclasses.fields(knobs):
         _add_flag(groups[field.metadata["group"]], field)
@@ -56,18 +56,18 @@ def _parser_of(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of a training's flags; a resumed run can tell which were given."""
+    """The parser of training's flags."""
     width = max(map(len, COMMANDS))
     parser, groups = _parser_of(
         Config,
         GROUPS,
         prog=PROGRAM,
         usage=f"{PROGRAM} [flags]\n       {PROGRAM} COMMAND [flags]",
-        purpose="Train a variational autoencoder on MNIST; leave numbers, pictures and checkpoints.",
+        purpose="Train a variational autoencoder on MNIST; write figures, pictures and checkpoints.",
         epilog=EPILOG + "".join(f"  {name:<{width}}  {command.purpose}\n" for name, command in COMMANDS.items()),
     )
     groups["preset"].add_argument(
-        "--list_presets", action="version", version=presets.describe(), help="show the presets and leave"
+        "--list_presets", action="version", version=presets.describe(), help="show the presets and exit"
     )
     groups["output"].add_argument(
         "--resume", metavar="RUN", help="continue the run in this folder (outputs/NAME); --num_epochs may be raised"
@@ -80,7 +80,7 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> 
     flag = f"--{field.name}"
     if kind is bool:
         group.add_argument(flag, action="store_true", help=meta["help"])
-        off = f"--no_{field.name}"  # undoes what a preset turns on
+        off = f"--no_{field.name}"  # turns off what a preset turns on
         group.add_argument(off, dest=field.name, action="store_false", help=argparse.SUPPRESS)
         return
     count = meta["count"] or "+"
@@ -106,10 +106,10 @@ def build_command_parser(command: type[Options]) -> argparse.ArgumentParser:
 
 
 def parse_command(argv: Sequence[str]) -> Options | None:
-    """What a command line asks of a trained model; `None` for one that trains.
+    """The options of a command; `None` for a command line that trains.
 
     Raises:
-        UsageError: with one line that says what is wrong.
+        UsageError: the line that says what is wrong.
     """
     first = argv[0] if argv else TRAIN
     if first.startswith("-") or first == TRAIN:
@@ -118,24 +118,23 @@ def parse_command(argv: Sequence[str]) -> Options | None:
         near = difflib.get_close_matches(first, [TRAIN, *COMMANDS], n=1)
         hint = f"did you mean {near[0]}?" if near else f"see {PROGRAM} --help"
         raise UsageError(f"unknown command {first!r} ({hint})")
-    return COMMANDS[first](**_given(build_command_parser(COMMANDS[first]), argv[1:]))
+    return COMMANDS[first](**_flags_given(build_command_parser(COMMANDS[first]), argv[1:]))
 
 
 def parse_args(argv: Sequence[str]) -> dict[str, Any]:
-    """The flags of a training that were given, by knob name; `resume` is there when asked for.
+    """The flags of training that were given, by the knob's name, and `resume` if that was given.
 
-    Hyphens are accepted for underscores (`--num-epochs`). Values are held against their bounds here, so that a
-    refused command line has touched nothing.
+    Hyphens are accepted for underscores (`--num-epochs`). Values are checked here, before anything is touched.
 
     Raises:
-        UsageError: with one line that says what is wrong.
+        UsageError: the line that says what is wrong.
     """
-    given = _given(build_parser(), argv[1:] if argv[:1] == [TRAIN] else argv)
+    given = _flags_given(build_parser(), argv[1:] if argv[:1] == [TRAIN] else argv)
     presets.configure({name: value for name, value in given.items() if name != "resume"})
     return given
 
 
-def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+def _flags_given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     namespace, unknown = parser.parse_known_args([_underscored(token) for token in argv])
     if unknown:
         raise UsageError(_unknown_message(unknown[0], parser))
@@ -152,8 +151,8 @@ def _unknown_message(token: str, parser: argparse.ArgumentParser) -> str:
     if not name.startswith("-"):
         hint = "a command comes first" if name in COMMANDS else f"see {parser.prog} --help"
         return f"unexpected argument {token!r} ({hint})"
-    told = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # not each --no_ of a switch
-    flags = [flag for action in told for flag in action.option_strings]
+    documented = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # omits --no_ flags
+    flags = [flag for action in documented for flag in action.option_strings]
     near = difflib.get_close_matches(name, flags, n=1) or [flag for flag in flags if name.lstrip("-") in flag][:1]
     hint = f"did you mean {near[0]}?" if near else f"see {parser.prog} --help"
     return f"unknown flag {name} ({hint})"

@@ -1,4 +1,4 @@
-"""What each command takes, once: defaults, help and bounds. Their parsers are generated from here."""
+"""What each command takes: defaults, help and bounds. The commands' parsers are generated from here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vae.config.config import SEED_MAX
 from vae.config.knobs import check_all, check_device, knob
 from vae.system.errors import UsageError
 
-MAX_GRID = 2500  # images in one picture; more are too small to see
-GROUPS = {"model": "which model", "command": "what", "output": "where to", "machine": "machine"}
+MAX_GRID = 2500  # images in one picture; more would be too small to see
+GROUPS = {"model": "model", "command": "command", "output": "output", "machine": "machine"}
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Options:
 
     name: ClassVar[str]
     purpose: ClassVar[str]
-    examples: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[str, ...]]
 
     run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
-    checkpoint: str = knob("", "any checkpoint file, in place of a run's last", group="model", metavar="FILE")
-    data_dir: str = knob("", "where its data lies (default: where the run found it)", group="model", metavar="DIR")
+    checkpoint: str = knob("", "a checkpoint file, instead of a run's last one", group="model", metavar="FILE")
+    data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
     output: str = knob(
-        "", "a folder or a file to write (default: the run's folder, numbered)", group="output", metavar="PATH"
+        "", "folder or file to write (default: a new name in the run's folder)", group="output", metavar="PATH"
     )
-    overwrite: bool = knob(False, "replace files that are there", group="output")
-    quiet: bool = knob(False, "print nothing but warnings and errors", group="output")
-    device: str = knob("auto", "auto (the best there is), cpu, mps, cuda or cuda:N", group="machine")
-    threads: int = knob(0, "CPU threads, 0 for as many as PyTorch likes", group="machine", low=0, high=1024)
+    overwrite: bool = knob(False, "replace existing files", group="output")
+    quiet: bool = knob(False, "print only warnings and errors", group="output")
+    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
+    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -44,7 +44,7 @@ class Options:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        """Refuse what can't be had together."""
+        """Refuse flags that exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Evaluate(Options):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
-    purpose = "the test figures again, and everything else that is measured, with their protocol, as a table and JSON"
+    purpose = "print the ELBO of the test images, then everything else that is measured; also as JSON"
     examples = (
         "evaluate",
         "evaluate --num_importance_samples 0",
@@ -62,8 +62,7 @@ class Evaluate(Options):
 
     num_importance_samples: int = knob(
         1000,
-        "for the likelihoods, of each image (papers take 5000), measured with the quality of latents and samples after "
-        "the ELBO is shown; 0 for the ELBO alone",
+        "samples per image for the likelihoods (papers use 5000); 0 for the ELBO only",
         group="command",
         low=0,
         high=10_000_000,
@@ -82,22 +81,21 @@ class Sample(Options):
         "sample --format individual --output my_samples",
     )
 
-    num_samples: int = knob(64, "how many", group="command", low=1, high=100_000)
+    num_samples: int = knob(64, "number of samples", group="command", low=1, high=100_000)
     digit: tuple[int, ...] = knob(
-        (), "class-conditional models: only these classes, in turn (default: all)", group="command", items=int, low=0
+        (), "conditional models: only these classes, in turn (default: all)", group="command", items=int, low=0
     )
-    temperature: float = knob(1.0, "scale of the prior's spread: below 1 is safer", group="command", low=0, high=100)
-    seed: int = knob(0, "of the draws", group="command", low=0, high=SEED_MAX)
+    temperature: float = knob(
+        1.0, "scales the prior's spread; lower is safer and less varied", group="command", low=0, high=100
+    )
+    seed: int = knob(0, "seed of the draws", group="command", low=0, high=SEED_MAX)
     format: str = knob(
-        "png",
-        "one labelled grid, arrays, or a bare PNG each",
-        group="command",
-        choices=("png", "npz", "individual"),
+        "png", "one labelled grid, arrays, or a PNG for each", group="command", choices=("png", "npz", "individual")
     )
 
     def _check_combinations(self) -> None:
         if self.format == "png" and self.num_samples > MAX_GRID:
-            raise UsageError(f"--num_samples {self.num_samples}: a grid shows {MAX_GRID:,}; see --format")
+            raise UsageError(f"--num_samples {self.num_samples}: a grid shows at most {MAX_GRID:,}; see --format")
 
 
 @dataclass(frozen=True)
@@ -110,15 +108,15 @@ class Reconstruct(Options):
 
     images: tuple[str, ...] = knob(
         (),
-        "your own: any size, colour and background; made grey, centred and scaled as the data set's are",
+        "your own images, of any size, colour and background; prepared like the data set's",
         group="command",
         items=str,
         metavar="PATH",
     )
-    num_images: int = knob(20, "how many, from the beginning of the test set", group="command", low=1, high=1000)
+    num_images: int = knob(20, "number of test images, from the first", group="command", low=1, high=1000)
     digit: tuple[int, ...] = knob(
         (),
-        "class-conditional models: the class of your images, or of each (default: the likeliest)",
+        "conditional models: the class of all your images, or of each (default: the likeliest)",
         group="command",
         items=int,
         low=0,
@@ -130,7 +128,7 @@ class Interpolate(Options):
     """Knobs of `interpolate`."""
 
     name = "interpolate"
-    purpose = "from one image to another, as a strip and an animated GIF"
+    purpose = "go from one image to another: a strip and an animated GIF"
     examples = (
         "interpolate --images 3 18",
         "interpolate --digits 3 8 --path spherical --steps 16",
@@ -138,20 +136,18 @@ class Interpolate(Options):
     )
 
     images: tuple[int, ...] = knob(
-        (), "two test images, by their place", group="command", items=int, count=2, low=0, metavar="N"
+        (), "two test images, by index", group="command", items=int, count=2, low=0, metavar="N"
     )
     digits: tuple[int, ...] = knob(
-        (), "two classes, each by its most typical test image", group="command", items=int, count=2, low=0
+        (), "two classes; the most typical test image of each", group="command", items=int, count=2, low=0
     )
     random: bool = knob(False, "two draws from the prior", group="command")
     digit: tuple[int, ...] = knob(
-        (), "class-conditional models: decode the path as this class", group="command", items=int, count=1, low=0
+        (), "conditional models: decode the path as this class", group="command", items=int, count=1, low=0
     )
-    path: str = knob(
-        "linear", "a straight line, or around the origin", group="command", choices=("linear", "spherical")
-    )
-    steps: int = knob(12, "images in the strip, its ends included", group="command", low=2, high=60)
-    seed: int = knob(0, "of the two draws", group="command", low=0, high=SEED_MAX)
+    path: str = knob("linear", "straight, or around the origin", group="command", choices=("linear", "spherical"))
+    steps: int = knob(12, "images in the strip, both ends included", group="command", low=2, high=60)
+    seed: int = knob(0, "seed of the two draws", group="command", low=0, high=SEED_MAX)
 
     def _check_combinations(self) -> None:
         if bool(self.images) + bool(self.digits) + self.random > 1:
@@ -163,20 +159,20 @@ class Traverse(Options):
     """Knobs of `traverse`."""
 
     name = "traverse"
-    purpose = "sweep every latent over the prior's quantiles, the most active first"
+    purpose = "show what each latent changes, the most active first"
     examples = ("traverse --top 10", "traverse --image 7 --steps 15")
 
-    top: int = knob(20, "how many latents, the most active first", group="command", low=1, high=200)
-    steps: int = knob(11, "quantiles, from 1 % to 99 %", group="command", low=2, high=50)
+    top: int = knob(20, "number of latents, the most active first", group="command", low=1, high=200)
+    steps: int = knob(11, "number of quantiles of the prior, from 1 % to 99 %", group="command", low=2, high=50)
     image: tuple[int, ...] = knob(
         (),
-        "hold the other latents at this test image's (default: the prior's median)",
+        "fix the other latents at this test image's (default: at the prior's median)",
         group="command",
         items=int,
         count=1,
         low=0,
     )
-    digit: tuple[int, ...] = knob((), "class-conditional models: the class", group="command", items=int, count=1, low=0)
+    digit: tuple[int, ...] = knob((), "conditional models: the class", group="command", items=int, count=1, low=0)
 
 
 @dataclass(frozen=True)
@@ -184,13 +180,13 @@ class Embed(Options):
     """Knobs of `embed`."""
 
     name = "embed"
-    purpose = "latent means, log variances and labels of a split as NumPy and CSV, and a map of them"
+    purpose = "write latent means, log variances and labels of a split as NumPy and CSV, and draw a map of them"
     examples = ("embed --split train --picture none", "embed --picture pca --size 10000")
 
-    split: str = knob("test", "which images", group="command", choices=("train", "val", "test"))
-    picture: str = knob("tsne", "how the map is made", group="command", choices=("tsne", "pca", "none"))
-    size: int = knob(2000, "images in the map, drawn at random", group="command", low=10, high=1_000_000)
-    seed: int = knob(0, "of that choice and of t-SNE", group="command", low=0, high=SEED_MAX)
+    split: str = knob("test", "images to embed", group="command", choices=("train", "val", "test"))
+    picture: str = knob("tsne", "method of the map", group="command", choices=("tsne", "pca", "none"))
+    size: int = knob(2000, "images in the map, chosen at random", group="command", low=10, high=1_000_000)
+    seed: int = knob(0, "seed of that choice and of t-SNE", group="command", low=0, high=SEED_MAX)
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,7 @@ class Export(Options):
     """Knobs of `export`."""
 
     name = "export"
-    purpose = "encoder and decoder as torch.export programs, which run without this code"
+    purpose = "write encoder and decoder as torch.export programs, which run without this code"
     examples = ("export", "export --output programs")
 
 
@@ -207,10 +203,10 @@ class Gif(Options):
     """Knobs of `gif`."""
 
     name = "gif"
-    purpose = "animate the pictures that a run has left after its epochs"
+    purpose = "animate the pictures that a run has drawn after its epochs"
     examples = ("gif", "gif --milliseconds 100 --output films")
 
-    milliseconds: int = knob(250, "how long each epoch is shown", group="command", low=20, high=10_000)
+    milliseconds: int = knob(250, "duration of each epoch's picture", group="command", low=20, high=10_000)
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,7 @@ class Report(Options):
     """Knobs of `report`."""
 
     name = "report"
-    purpose = "the run on one page, with a latent explorer, as every finished run has it"
+    purpose = "write report.html again, or that of a run which was stopped"
     examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
 
 

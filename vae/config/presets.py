@@ -1,18 +1,23 @@
-"""Known systems, each one flag away; any other flag overrides its part."""
+"""Presets: known recipes by name; any other flag overrides its part of one."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config.config import Config
 from vae.system.errors import UsageError
 
-MLP_32D: dict[str, Any] = {"latent_dim": 32, "optimizer": "adam", "batch_size": 128, "num_epochs": 20}
-MLP_20D: dict[str, Any] = {**MLP_32D, "hidden_dims": (512, 256), "latent_dim": 20}
+Knobs = dict[str, Any]
 
-RECORD: dict[str, Any] = {
+DENSE: Knobs = {"optimizer": "adam", "batch_size": 128}
+MLP_32D: Knobs = {**DENSE, "latent_dim": 32, "num_epochs": 20}
+MLP_20D: Knobs = {**DENSE, "hidden_dims": (512, 256), "latent_dim": 20, "num_epochs": 20}
+TUNED: Knobs = {"activation": "gelu", "lr_schedule": "cosine", "ema": 0.998, "mean_bias": True}
+RECORD: Knobs = {
     "binarize": "dynamic",
     "hidden_dims": (512, 512, 512, 512),
     "latent_dim": 40,
@@ -32,9 +37,7 @@ RECORD: dict[str, Any] = {
     "sample_every": 20,
 }
 
-TUNED: dict[str, Any] = {"activation": "gelu", "lr_schedule": "cosine", "ema": 0.998, "mean_bias": True}
-
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Knobs] = {
     "mlp-2d": {},
     "conv-2d": {
         "arch": "conv",
@@ -43,18 +46,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "recon_loss": "mse",
         "optimizer": "adam",
         "lr": 5e-4,
-        "lr_warmup_epochs": 1.0,  # without it Adam's first steps drive every pixel to black, and none comes back
+        "lr_warmup_epochs": 1.0,  # without it Adam's first steps drive every pixel to black, for good
         "num_epochs": 200,
         "val_split": 0.2,
     },
-    "mlp-64d": {
-        "hidden_dims": (128,),
-        "latent_dim": 64,
-        "optimizer": "adam",
-        "batch_size": 128,
-        "num_epochs": 25,
-        "side_by_side": True,
-    },
+    "mlp-64d": {**DENSE, "hidden_dims": (128,), "latent_dim": 64, "num_epochs": 25, "side_by_side": True},
     "mlp-32d": {**MLP_32D, "sample_every": 1, "checkpoint_every": 1},
     "mlp-20d": MLP_20D,
     "mlp-32d-tuned": {
@@ -73,18 +69,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 DESCRIPTIONS = {
     "mlp-2d": "the defaults: a map of the digits in the plane",
     "conv-2d": "convolutions and squared error, on an 80/20 split",
-    "mlp-64d": "small dense nets, many latents; the saved model drawn side by side",
-    "mlp-32d": "grids and a checkpoint after every epoch, mixed precision",
-    "mlp-20d": "two hidden layers, the usual notebook's sizes",
-    "mlp-32d-tuned": "mlp-32d at the same size and length, by a better recipe",
-    "mlp-20d-tuned": "mlp-20d likewise",
-    "record": "the best likelihood: dense nets, a learned prior, about 45 minutes of two CPU cores",
-    "record-standard": "the like with the standard normal prior, in less time",
+    "mlp-64d": "small dense nets and many latents; the saved model's reconstructions beside the originals",
+    "mlp-32d": "sample grids and a checkpoint after every epoch",
+    "mlp-20d": "two hidden layers, in the sizes of the usual notebook",
+    "mlp-32d-tuned": "mlp-32d with a better recipe, at the same size and length",
+    "mlp-20d-tuned": "mlp-20d with a better recipe, at the same size and length",
+    "record": "the best likelihood: dense nets and a learned prior; about 45 minutes of two CPU cores",
+    "record-standard": "the same with the standard normal prior, in less time",
 }
 
 
 class Expected(NamedTuple):
-    """What a preset's test loss comes to on MNIST, nats per image: `benchmarks/results.json` in two numbers."""
+    """What a preset's test loss on MNIST comes to after some epochs, in nats per image, over several seeds."""
 
     num_epochs: int
     seeds: int
@@ -92,42 +88,38 @@ class Expected(NamedTuple):
     std: float
 
 
+# By preset; benchmarks/results.py writes the file from its measurements.
 EXPECTED = {
-    "mlp-2d": Expected(60, 3, 148.02, 0.47),
-    "conv-2d": Expected(5, 3, 38.43, 0.33),
-    "mlp-64d": Expected(25, 3, 107.56, 0.16),
-    "mlp-32d": Expected(20, 3, 103.06, 0.07),
-    "mlp-20d": Expected(20, 3, 100.03, 0.13),
-    "mlp-32d-tuned": Expected(20, 3, 100.09, 0.16),
-    "mlp-20d-tuned": Expected(20, 3, 96.93, 0.32),
+    preset: Expected(**figures)
+    for preset, figures in json.loads(Path(__file__).with_name("expected.json").read_text("utf-8")).items()
 }
 
 
 def expectation(config: Config) -> tuple[Expected | None, str]:
-    """What the test loss of a run should be; or `None`, and why there is no such figure."""
+    """What a run's test loss should be; or `None` and the reason why there is no such figure."""
     expected = EXPECTED.get(config.preset)
     if expected is None:
-        return None, f"no figures have been measured for the preset {config.preset}"
+        return None, f"there are none for the preset {config.preset}"
     if config.dataset not in ("auto", "mnist"):
         return None, f"figures have been measured on MNIST only, and this is {config.dataset}"
     usual = configure({"preset": config.preset, "num_epochs": expected.num_epochs}).hparams()
     free = {"dataset", "precision", "seed"}  # these move the figure by no more than the seeds do
     for name, value in config.hparams().items():
         if name not in free and value != usual[name]:
-            told = f"{name} is {_plain(value)}, not {_plain(usual[name])}"
-            return None, f"this is not the {config.preset} that was measured: {told}"
+            difference = f"{name} is {_plain(value)}, not {_plain(usual[name])}"
+            return None, f"this is not the {config.preset} that was measured: {difference}"
     return expected, ""
 
 
 def command_line(config: Config) -> str:
-    """The command that trains this run again, whatever the defaults of its preset are left unsaid."""
+    """The command that trains this run again, without the flags that have their preset's values."""
     usual = dataclasses.asdict(configure({"preset": config.preset, "gif": config.gif})) | {"gif": False}
-    left_out = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
-    given: dict[str, Any] = {"preset": config.preset} if config.preset != "mlp-2d" else {}
-    given |= {"dataset": config.dataset, "seed": config.seed}
-    given |= {name: value for name, value in config.to_dict().items() if name not in left_out and value != usual[name]}
+    omitted = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
+    flags: Knobs = {"preset": config.preset} if config.preset != "mlp-2d" else {}
+    flags |= {"dataset": config.dataset, "seed": config.seed}
+    flags |= {name: value for name, value in config.to_dict().items() if name not in omitted and value != usual[name]}
     words = ["python", "main.py"]
-    for name, value in given.items():
+    for name, value in flags.items():
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no_{name}")
         else:
@@ -135,11 +127,11 @@ def command_line(config: Config) -> str:
     return shlex.join(words)
 
 
-def configure(given: dict[str, Any]) -> Config:
-    """The preset's knobs, or the defaults, with those that were given in their place.
+def configure(given: Knobs) -> Config:
+    """The preset's knobs, or the defaults, overridden by those in `given`.
 
     Raises:
-        UsageError: an unknown preset, or a value or combination that can't be.
+        UsageError: an unknown preset, or a value or combination that is not allowed.
     """
     preset = given.get("preset", "mlp-2d")
     if preset not in PRESETS:
@@ -148,12 +140,12 @@ def configure(given: dict[str, Any]) -> Config:
     if values.get("optimizer") == "adam":
         values.setdefault("weight_decay", 0.0)
     if values.get("gif"):
-        values.setdefault("sample_every", 1)  # a frame of every epoch
+        values.setdefault("sample_every", 1)  # a frame for every epoch
     return Config(**values)
 
 
 def describe() -> str:
-    """Every preset with what it sets, for `--list_presets`."""
+    """Every preset with the flags that it stands for, for `--list_presets`."""
     lines = []
     for name, knobs in PRESETS.items():
         config = configure({"preset": name})

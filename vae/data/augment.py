@@ -1,4 +1,4 @@
-"""Random distortions of training images, so that more epochs go on teaching. Scores never see them.
+"""Random distortions of training images, against overfitting. Images that are scored are never distorted.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TURN, STRETCH, SHEAR, SHIFT = 0.1, 0.05, 0.1, 0.04  # standard deviations at strength 1: radians, factors, half-widths
-CONTRAST = 1.15  # interpolation blurs; with this the mean pixel entropy of distorted MNIST is MNIST's, 45.8 nats
+# Standard deviations at strength 1: radians, a factor, a factor, and half-widths of the image.
+TURN, STRETCH, SHEAR, SHIFT = 0.1, 0.05, 0.1, 0.04
+CONTRAST = 1.15  # against the interpolation's blur: keeps the mean pixel entropy of MNIST at 45.8 nats
 
 
 def distort(x: Tensor, strength: float, *, generator: torch.Generator) -> Tensor:
-    """Turn, stretch, shear and shift every image by a little, each in its own way. Simard et al. 2003, sec. 2.
+    """Rotate, stretch, shear and shift every image at random, each on its own. Simard et al. 2003, sec. 2.
 
     Args:
-        x: (B, C, H, W) in [0, 1]; what moves in from outside is 0.
-        strength: 1 turns by 0.1 radians (standard deviation) and shifts MNIST by half a pixel.
+        x: (B, C, H, W) in [0, 1]; outside of the image, pixels count as 0.
+        strength: standard deviations in units of 0.1 radians, 5 % and, for MNIST, half a pixel.
         generator: on the device of x.
 
     Returns:

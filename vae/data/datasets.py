@@ -12,24 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae.system import memory
-from vae.system.errors import UsageError
-from vae.system.errors import plain
+from vae.data.download import FOLDERS, UnavailableError, load_idx_set
 from vae.data.folder import load_folder
-from vae.data.pixels import BINARIZE_SEED
-from vae.data.pixels import draw_once
-from vae.data.pixels import resize
-from vae.data.pixels import threshold
-from vae.data.pixels import to_pixels
-from vae.data.download import FILES
-from vae.data.download import FOLDERS
-from vae.data.download import DataError
-from vae.data.download import UnavailableError
-from vae.data.download import load_idx_set
-from vae.data.larochelle import COUNTS
-from vae.data.larochelle import have_static_files
-from vae.data.larochelle import read_amat
-from vae.data.larochelle import same_images
+from vae.data.idx import FILES, DataError
+from vae.data.larochelle import COUNTS, have_static_files, read_amat, same_images
+from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
+from vae.system import memory
+from vae.system.errors import UsageError, plain
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -39,6 +28,7 @@ CLASS_NAMES = {
     "fashion_mnist": ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
+TEST_FRACTION, MIN_TEST = 0.1, 4  # of a folder of images without a test set: the part held out; and the least of any
 
 
 @dataclass(frozen=True)
@@ -52,27 +42,32 @@ class Split:
         return len(self.images)
 
     def take(self, index: Tensor) -> Split:
-        """The images at `index` (any number,), in its order."""
+        """Return the images at `index`, (any number,), in its order."""
         index = index.to(self.images.device)
         return Split(self.images[index], self.labels[index])
 
+    def hold_out(self, count: int, *, seed: int) -> tuple[Split, Split]:
+        """Return the rest, and `count` images drawn at random."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.take(order[count:]), self.take(order[:count])
+
     def to(self, device: torch.device) -> Split:
-        """The same on `device`."""
+        """Return the same on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set, split. `val` is there only where a part of the training set was held out."""
+    """A data set, split. `val` exists only where a part of the training set was held out."""
 
     name: str
     train: Split
     val: Split | None
     test: Split
-    class_names: tuple[str, ...]  # empty: unlabelled, and every label is 0
-    title: str  # the data set's name as pictures and tables print it
+    class_names: tuple[str, ...]  # empty if unlabelled; every label is then 0
+    title: str  # the data set's name in pictures and tables
     fallback: str = ""  # why the digits stand in for MNIST, if they do
-    note: str = ""  # on how pixels were made binary, for the protocol
+    note: str = ""  # how pixels were made binary, for the protocol
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -81,23 +76,17 @@ class Splits:
         return channels, height, width
 
     def standing_in(self, reason: str) -> Splits:
-        """The same, marked as standing in for MNIST."""
+        """Return the same, marked as standing in for MNIST."""
         return replace(self, title=f"{TITLES[self.name]} (standing in for MNIST)", fallback=reason)
 
-    def map_images(self, change: Callable[[Tensor], Tensor]) -> Splits:
-        """The same with every split's images changed."""
-
-        def changed(split: Split) -> Split:
-            return Split(change(split.images), split.labels)
-
-        return replace(
-            self, train=changed(self.train), val=changed(self.val) if self.val else None, test=changed(self.test)
-        )
+    def map(self, change: Callable[[Split], Split]) -> Splits:
+        """Return the same with every split changed."""
+        val = None if self.val is None else change(self.val)
+        return replace(self, train=change(self.train), val=val, test=change(self.test))
 
     def to(self, device: torch.device) -> Splits:
-        """The same with every tensor on `device`, where it stays."""
-        val = self.val.to(device) if self.val else None
-        return replace(self, train=self.train.to(device), val=val, test=self.test.to(device))
+        """Return the same with every tensor on `device`."""
+        return self.map(lambda split: split.to(device))
 
 
 def load_splits(
@@ -112,21 +101,19 @@ def load_splits(
     """Load a data set by name.
 
     Args:
-        dataset: `auto` is MNIST or, only where it can't be had, the digits, with the reason in `fallback`.
-        data_dir: where files are looked for and kept; with `folder`, the images.
+        dataset: `auto` is MNIST or, only if that is unavailable, the digits, with the reason in `fallback`.
+        data_dir: where files are read and downloaded to; with `folder`, the folder of images.
         val_split: fraction of the training set to hold out, in [0, 1).
-        seed: of the choice of the held-out images.
-        image_size: height and width of the images that come back.
-        binarize: `none`, `dynamic` (training images stay grey: the batches draw), `static` or `threshold`.
+        seed: seed of the choice of the held-out images.
+        image_size: height and width of the images that are returned.
+        binarize: `none`, `dynamic` (training images stay grey and are drawn per batch), `static` or `threshold`.
 
     Raises:
-        DataError: a damaged file, or a data set that can't be had.
+        DataError: a damaged file, or a data set that is not available.
+        UsageError: options that the data set does not allow.
     """
     if dataset == "folder":
-        train, test, class_names = load_folder(data_dir, size=image_size, seed=seed)
-        splits = Splits(
-            "folder", Split(*train), None, Split(*test), class_names, plain(data_dir.resolve().name) or "folder"
-        )
+        splits = _load_image_folder(data_dir, size=image_size, seed=seed)
     else:
         splits = _load_named(dataset, data_dir)
     if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
@@ -135,18 +122,37 @@ def load_splits(
         return _larochelle_murray(splits, data_dir)
     count = len(splits.train) + len(splits.test)
     memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
-    splits = splits.map_images(lambda images: resize(images, image_size))
-    return _drawn_once(_held_out(_frozen(splits, binarize), val_split, seed), binarize)
+    splits = splits.map(lambda split: replace(split, images=resize(split.images, image_size)))
+    splits = _make_binary(splits, binarize)
+    if val_split:
+        splits = _hold_out_val(splits, val_split, seed)
+    return _draw_scored(splits) if binarize == "dynamic" else splits
+
+
+def _load_image_folder(root: Path, *, size: int, seed: int) -> Splits:
+    loaded, class_names = load_folder(root, size=size)
+    train = Split(*loaded[0])
+    if len(loaded) == 2:
+        test = Split(*loaded[1])
+    else:
+        train, test = train.hold_out(max(MIN_TEST, round(len(train) * TEST_FRACTION)), seed=seed)
+    if not len(train) or len(test) < MIN_TEST:
+        raise DataError(f"{root} holds too few images: at least {MIN_TEST} to test with, and some to train on")
+    return Splits("folder", train, None, test, class_names, title=plain(root.resolve().name) or "folder")
 
 
 def _load_named(dataset: str, data_dir: Path) -> Splits:
-    fallback = ""
-    name = "mnist" if dataset == "auto" else dataset
+    name, fallback = "mnist" if dataset == "auto" else dataset, ""
     try:
         train, test = _load_digits() if name == "digits" else _load_mnist_family(name, data_dir)
     except UnavailableError as error:
         if dataset != "auto":
-            raise UnavailableError(f"{TITLES[name]} can't be had: {error}. {_ways_out(name, data_dir)}") from None
+            raw = data_dir / FOLDERS[name] / "raw"
+            ways_out = (
+                f"Put the four files into {raw} (plain or .gz), run again with a network, "
+                "or use --dataset digits, which needs neither"
+            )
+            raise UnavailableError(f"{TITLES[name]} is not available: {error}. {ways_out}") from None
         name, fallback = "digits", str(error)
         train, test = _load_digits()
     splits = Splits(name, train, None, test, CLASS_NAMES[name], TITLES[name])
@@ -155,24 +161,14 @@ def _load_named(dataset: str, data_dir: Path) -> Splits:
 
 def _load_mnist_family(name: str, data_dir: Path) -> tuple[Split, Split]:
     arrays = load_idx_set(name, data_dir)
-    pairs = (FILES[:2], FILES[2:])
-    train, test = (Split(arrays[images].unsqueeze(1), arrays[labels].long()) for images, labels in pairs)
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise DataError(
-            f"{data_dir}: training images {tuple(train.images.shape)}, test images {tuple(test.images.shape)}"
-        )
+    train, test = (
+        Split(arrays[images].unsqueeze(1), arrays[labels].long()) for images, labels in (FILES[:2], FILES[2:])
+    )
     return train, test
 
 
-def _ways_out(name: str, data_dir: Path) -> str:
-    return (
-        f"Put the four files into {data_dir / FOLDERS[name] / 'raw'} (plain or .gz), run again with a network, "
-        "or use --dataset digits, which needs neither"
-    )
-
-
 def _load_digits() -> tuple[Split, Split]:
-    """scikit-learn's 1,797 digits of 8×8 pixels, resized to 28×28: 1,437 to train on, 360 to test on, stratified."""
+    """Load scikit-learn's 1,797 digits, enlarged from 8×8 pixels to 28×28 and split into 1,437 and 360, stratified."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -185,43 +181,38 @@ def _load_digits() -> tuple[Split, Split]:
     return Split(images[train], labels[train]), Split(images[test], labels[test])
 
 
-def _held_out(splits: Splits, fraction: float, seed: int) -> Splits:
-    if not fraction:
-        return splits
-    train = splits.train
-    count = round(len(train) * fraction)
-    if not 0 < count < len(train):
-        raise UsageError(f"--val_split {fraction} of {len(train)} images holds out {count}: too few on one side")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    val, rest = order[:count], order[count:]
-    return replace(splits, train=train.take(rest), val=train.take(val))
-
-
-def _frozen(splits: Splits, how: str) -> Splits:
-    """Images made binary for good, before any are held out: a training image is the same in every run."""
-    if how == "threshold":
-        return splits.map_images(threshold)
-    if how == "static":
+def _make_binary(splits: Splits, binarize: str) -> Splits:
+    """Apply `threshold` and `static`: before any images are held out, so that each is the same in every run."""
+    if binarize == "threshold":
+        return splits.map(lambda split: replace(split, images=threshold(split.images)))
+    if binarize == "static":
         train, test = _draw(splits.train, BINARIZE_SEED), _draw(splits.test, BINARIZE_SEED + 1)
         return replace(splits, train=train, test=test, note=f"drawn here with seed {BINARIZE_SEED}")
     return splits
 
 
-def _drawn_once(splits: Splits, how: str) -> Splits:
-    """For `dynamic`: one draw of what is scored; the training images stay grey for the batches to draw from."""
-    if how != "dynamic":
-        return splits
+def _hold_out_val(splits: Splits, fraction: float, seed: int) -> Splits:
+    total = len(splits.train)
+    count = round(total * fraction)
+    if not 0 < count < total:
+        raise UsageError(f"--val_split {fraction} of {total} images holds out {count}: too few on one side")
+    train, val = splits.train.hold_out(count, seed=seed)
+    return replace(splits, train=train, val=val)
+
+
+def _draw_scored(splits: Splits) -> Splits:
+    """For `dynamic`, draw the images that are scored, once; training images stay grey and are drawn per batch."""
     val = _draw(splits.val, BINARIZE_SEED) if splits.val else None
     note = f"test images drawn once with seed {BINARIZE_SEED}"
     return replace(splits, val=val, test=_draw(splits.test, BINARIZE_SEED), note=note)
 
 
 def _draw(split: Split, seed: int) -> Split:
-    return Split(draw_once(split.images, seed=seed), split.labels)
+    return replace(split, images=draw_once(split.images, seed=seed))
 
 
 def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
-    """MNIST split 50,000 / 10,000 / 10,000 as Larochelle & Murray drew it; unlabelled if their order is another."""
+    """Load Larochelle & Murray's binary MNIST, 50,000 / 10,000 / 10,000; unlabelled if its order is not MNIST's."""
     images = {part: read_amat(data_dir, part) for part in COUNTS}
     cut = len(images["train"])
     grey = {"train": mnist.train.images[:cut], "valid": mnist.train.images[cut:], "test": mnist.test.images}
@@ -236,12 +227,12 @@ def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
 
 
 def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in an order drawn from `generator`: an index, a cast and a division per batch.
+    """Iterate over every image once, in an order drawn from `generator`.
 
     Yields:
-        x (B, C, H, W) float32 in [0, 1] and its labels y (B,); the last batch may be smaller.
+        x (B, C, H, W) float32 in [0, 1] and its labels (B,); the last batch may be smaller.
     """
     order = torch.randperm(len(split), generator=generator, device=split.images.device)
-    images = split.images.flatten(1)  # whole rows are gathered five times as fast
+    images = split.images.flatten(1)  # gathering whole rows is five times as fast
     for index in order.split(batch_size):
         yield to_pixels(images.index_select(0, index).unflatten(1, split.images.shape[1:])), split.labels[index]

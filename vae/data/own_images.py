@@ -1,4 +1,4 @@
-"""People's own pictures, made into what the model was trained on: grey, light ink on black, centred as MNIST does.
+"""People's own pictures, turned into images like those that the model was trained on.
 
 Shapes: C channels, H height, W width.
 """
@@ -14,97 +14,77 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from vae.data.folder import fit_square, list_images, read_upright
+from vae.data.idx import DataError
+from vae.data.ink import find_ink, place
+from vae.data.pixels import resize, threshold, to_pixels
 from vae.system.errors import UsageError
-from vae.data.folder import fitted
-from vae.data.folder import list_images
-from vae.data.folder import read_upright
-from vae.data.ink import find_ink
-from vae.data.ink import place
-from vae.data.pixels import resize
-from vae.data.pixels import threshold
-from vae.data.pixels import to_pixels
-from vae.data.download import DataError
 
-SHOWN = 112  # height and width of an original in the picture
+ORIGINAL_SIZE = 112  # height and width of `OwnImage.original`
 SINGLE = ("mnist", "digits")  # data sets with one shape an image; in others, parts may lie apart
-SCALED = {"F", "I"}  # modes without a fixed range of brightness
-CONVERTED = {"CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa", "PA", "I;16B", "I;16L", *SCALED}
 
 
 class OwnImage(NamedTuple):
-    """One picture before and after."""
+    """A picture before and after its preparation."""
 
     path: Path
-    original: Tensor  # (3, SHOWN, SHOWN) in [0, 1], whole, on white
-    pixels: Tensor  # (C, H, W) in [0, 1], as the model takes it
-    inverted: bool  # whether its background was light
-    notes: tuple[str, ...] = ()  # what else was done to it, or is odd about it
+    original: Tensor  # (3, ORIGINAL_SIZE, ORIGINAL_SIZE) in [0, 1], the whole picture, padded with white
+    pixels: Tensor  # (C, H, W) in [0, 1], the model's input
+    inverted: bool  # whether its background is light
+    notes: tuple[str, ...] = ()  # remarks for the person, such as that a frame was removed
 
 
 def find(names: Sequence[str]) -> list[Path]:
-    """The image files that are named, and those below the folders that are.
+    """Return the named image files, and those below the named folders.
 
     Raises:
         UsageError: no such file or folder.
         DataError: a folder without images.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for name in names:
         path = Path(name)
         if not path.exists():
             raise UsageError(f"--images {name}: no such file or folder")
-        found += [inner for inner, _ in list_images(path)] if path.is_dir() else [path]
-    return found
+        paths += [image for image, _ in list_images(path)] if path.is_dir() else [path]
+    return paths
 
 
 def prepare(path: Path, *, dataset: str, image_shape: tuple[int, int, int], binary: bool = False) -> OwnImage:
-    """Read a picture as the data set's images were made.
+    """Read a picture and turn it into an image like the data set's.
 
     Args:
-        path: any picture; its EXIF rotation is followed.
-        dataset: `folder` crops and scales as that data set does; all others look for ink on a plain background, which
-            `mnist` centres by its mass in a margin and the others let fill the image.
+        path: any picture; its EXIF rotation is applied.
+        dataset: `folder` crops and scales as that data set does. All others look for ink on a plain background and
+            make it light on black: `mnist` centres its mass and leaves a margin, the others let it fill the image.
         image_shape: (C, H, W) of the model.
-        binary: cut at a half, for models of binary images.
+        binary: round pixels to 0 and 1, for models of binary images.
 
     Raises:
-        DataError: unreadable, animated, huge or blank; the message names the file.
+        DataError: the picture is unreadable, animated, huge or blank; the message names the file.
     """
-    picture, notes = _in_8_bits(read_upright(path, also=CONVERTED))
-    picture = _opaque(picture)
-    inverted = False
+    picture = _opaque(read_upright(path))
+    inverted, notes = False, []
     if dataset == "folder":
-        image = torch.tensor(fitted(picture, size=image_shape[1], channels=image_shape[0]))[None]
+        image = torch.tensor(fit_square(picture, size=image_shape[1], channels=image_shape[0]))[None]
     else:
         ink = find_ink(picture)
         if ink is None:
             raise DataError(f"{path} is blank: nothing stands out from its background")
         inverted = ink.light
-        notes += ["the frame around it is left out"] * ink.framed
-        notes += ["several separate shapes, where one digit is expected"] * (ink.separate and dataset in SINGLE)
+        if ink.framed:
+            notes.append("the frame around it is removed")
+        if ink.separate and dataset in SINGLE:
+            notes.append("several separate shapes, where one digit is expected")
         image = resize(place(ink.strength, mass=dataset == "mnist"), image_shape[1])
     image = threshold(image) if binary else image
-    square = ImageOps.pad(picture.convert("RGB"), (SHOWN, SHOWN), color="white")
+    square = ImageOps.pad(picture.convert("RGB"), (ORIGINAL_SIZE, ORIGINAL_SIZE), color="white")
     original = torch.from_numpy(np.array(square)).permute(2, 0, 1)
     return OwnImage(path, to_pixels(original), to_pixels(image)[0], inverted, tuple(notes))
 
 
-def _in_8_bits(picture: Image.Image) -> tuple[Image.Image, list[str]]:
-    """In a mode of 8-bit brightness or colours, and what was done for it that a person should know."""
-    if picture.mode in SCALED:
-        array = np.asarray(picture, dtype=np.float64)
-        known = np.isfinite(array)
-        low, high = (array[known].min(), array[known].max()) if known.any() else (0.0, 0.0)
-        share = (np.where(known, array, low) - low) / (high - low or 1.0)
-        scaled = Image.fromarray((share * 255).round().astype(np.uint8))
-        return scaled, [f"its range, {low:g} to {high:g}, is taken for black to white"]
-    if picture.mode in CONVERTED:
-        return picture.convert("RGBA" if picture.mode in ("PA", "RGBa") else "RGB"), []
-    return picture, []
-
-
 def _opaque(picture: Image.Image) -> Image.Image:
-    """Laid on white or, where what can be seen is light, on black."""
+    """Put a transparent picture on white or, if its visible parts are light, on black."""
     if picture.mode not in ("LA", "RGBA") and "transparency" not in picture.info:
         return picture
     rgba = picture.convert("RGBA")

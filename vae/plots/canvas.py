@@ -1,4 +1,4 @@
-"""The page that every figure is drawn on: its type, its colours, its headings, and the PNG it becomes."""
+"""The page that every figure is drawn on: its fonts, its colours, its titles, and the PNG it becomes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vae.system.files import write_atomic
 
 DPI = 160
 INK, FAINT = "#1f2430", "#6b7280"
-# Petroff's ten colours (arXiv:2107.02270), chosen to be told apart with every common colour vision deficiency, the
-# darker grey taken to near black; in an order that sets digits that lie close together (3 5 8, 4 7 9) well apart.
+# Petroff's ten colours (arXiv:2107.02270), distinguishable with every common colour vision deficiency, with near black
+# for the darker grey, and in an order that gives digits that lie close together (3 5 8, 4 7 9) very different colours.
 COLORS = (
     *("#1f2430", "#b9ac70", "#e76300", "#bd1f01", "#832db6"),
     *("#3f90da", "#a96b59", "#ffa90e", "#94a4a2", "#92dadd"),
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in this project's style, and leave matplotlib's as it is."""
+    """Draw in this project's style, without changing matplotlib's."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,7 +51,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str) -> Figure:
-    """A figure of the given inches, and above it a strip with title and subtitle, left-aligned and wrapped to fit."""
+    """A figure of the given inches, under a strip with title and subtitle, left-aligned and wrapped to fit."""
     titles = textwrap.wrap(title, int(width / 0.115))
     subtitles = textwrap.wrap(subtitle, int(width / 0.072))
     strip = 0.24 + 0.2 * len(titles) + 0.17 * len(subtitles)
@@ -73,5 +73,5 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def shortened(name: str, letters: int) -> str:
-    """A name in at most so many letters, the last an ellipsis where some are left out."""
+    """A name of at most so many letters, with an ellipsis for what is left out."""
     return name if len(name) <= letters else f"{name[: letters - 1].rstrip()}…"

@@ -1,4 +1,4 @@
-"""Numbers in, PNG out: points and curves."""
+"""Numbers in, PNG out: scatter plots and training curves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from vae.plots.canvas import COLORS, new_figure, save_figure, shortened, styled
 
-MAX_NAMED = 20  # classes: more names than that hide what they name
-NAME, LEGEND = 16, 32  # letters of a class's name on a map, and beside it
+MAX_NAMED = 20  # classes: more names would hide the points
+NAME, LEGEND = 16, 32  # letters of a class's name among the points and in the legend, at most
 
 
 @styled
@@ -29,9 +29,17 @@ def draw_scatter(
     axis_labels: tuple[str, str],
     limit: float | None = None,
 ) -> None:
-    """Points (N, 2) coloured by class, with a legend and each class's name at its median; grey where unlabelled.
+    """Draw points (N, 2) coloured by class, with a legend and each class's name at its median.
 
-    Both axes go from -limit to limit where there is one, so that the frames of an animation agree.
+    Args:
+        path: the PNG to write.
+        points: (N, 2).
+        labels: (N,); ignored where there are no class names.
+        class_names: by label; empty for unlabelled data.
+        title: what is shown.
+        subtitle: data, epoch and protocol.
+        axis_labels: of the horizontal and the vertical axis.
+        limit: where both axes end, at -limit and limit; `None` to fit the points.
     """
     figure = new_figure(7.2, 6.2, title, subtitle)
     axes = figure.add_subplot()
@@ -50,17 +58,17 @@ def draw_scatter(
 
 
 def _name_classes(axes: Axes, points: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> None:
-    """Put each class's name at its median, and all of them into a legend, as far as they don't hide what they name."""
-    present = [labels == index for index in range(len(class_names))]
-    medians = [np.median(points[mine], axis=0) if mine.any() else None for mine in present]
+    """Put each class's name at its median and all of them into a legend, unless there are too many."""
+    members = [labels == index for index in range(len(class_names))]
+    medians = [np.median(points[member], axis=0) if member.any() else None for member in members]
     names = [shortened(name, NAME) for name in class_names]
-    look: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "ha": "center", "va": "center", "parse_math": False}
+    style: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "ha": "center", "va": "center", "parse_math": False}
     for index, (name, place) in enumerate(zip(names, _apart(axes, medians, names), strict=True)):
         color = COLORS[index % len(COLORS)]
         axes.scatter([], [], color=color, s=36, label=f" {shortened(class_names[index], LEGEND)}")
         if place is not None and len(class_names) <= MAX_NAMED:
             box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": color, "linewidth": 1.8}
-            axes.text(place[0], place[1], name, transform=axes.transAxes, bbox=box, **look)
+            axes.text(place[0], place[1], name, transform=axes.transAxes, bbox=box, **style)
     if 0 < len(class_names) <= MAX_NAMED:
         legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="class", handletextpad=0.2)
         for text in legend.get_texts():
@@ -68,7 +76,7 @@ def _name_classes(axes: Axes, points: np.ndarray, labels: np.ndarray, class_name
 
 
 def _apart(axes: Axes, places: Sequence[np.ndarray | None], names: Sequence[str]) -> list[np.ndarray | None]:
-    """Where names of places (2,) in the data go, as fractions of the axes: within them, and off each other."""
+    """Where to put the names of points (2,) in the data, as fractions of the axes: within them, without overlap."""
     moved = [None if place is None else axes.transLimits.transform(place) for place in places]
     known = [i for i, place in enumerate(moved) if place is not None]
     taken = np.array([moved[i] for i in known]).reshape(-1, 2)
@@ -90,7 +98,7 @@ def _apart(axes: Axes, places: Sequence[np.ndarray | None], names: Sequence[str]
 
 @styled
 def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, subtitle: str) -> None:
-    """Minus the ELBO, its reconstruction term and its KL over the epochs, a panel each, one line a split."""
+    """Draw minus the ELBO, its reconstruction term and its KL over the epochs, a panel each, a line for each split."""
     figure = new_figure(10.5, 3.4, title, subtitle)
     epochs = [row["epoch"] for row in rows]
     names = {"elbo": "−ELBO = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
@@ -108,7 +116,7 @@ def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, 
             for split in ("train", "val", "test")
             for row in rows[len(rows) // 10 :]
             if f"{split}/{term}" in row
-        ]  # the first epochs would flatten all that follows
+        ]  # without the first epochs, which would flatten the rest
         margin = 0.06 * (max(late) - min(late)) or 1.0
         axes.set_ylim(min(late) - margin, max(late) + margin)
         axes.set_xlim(min(epochs) - 0.4, max(epochs) + 0.4)

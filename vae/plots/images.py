@@ -1,4 +1,4 @@
-"""Tensors in, PNG out: pictures made of images.
+"""Tensors in, PNG out: grids of images, with headings.
 
 Shapes: N images, C channels, H height, W width.
 """
@@ -13,16 +13,24 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from torch import Tensor
 
 from vae.plots.canvas import DPI, INK, new_figure, save_figure, shortened, styled
+from vae.system.files import write_atomic
 
-LETTER = 0.072  # inches of a heading's
-SLANTED = 18  # letters of a slanted heading
+LETTER = 0.072  # inches that a letter of a heading takes
+SLANTED = 18  # letters of a slanted heading, at most
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write an image (C, H, W) in [0, 1], one pixel each."""
+    array = (_to_array(image[None])[0] * 255).round().astype(np.uint8)
+    write_atomic(path, lambda stream: Image.fromarray(array).save(stream, format="png"))
 
 
 def _too_long(headings: Sequence[str], inches: float) -> bool:
-    """Whether headings over equal columns, that wide in all, would run into each other."""
+    """Whether headings over equal columns, so many inches wide in all, would run into each other."""
     letters = max((len(line) for text in headings for line in text.split("\n")), default=0)
     return len(headings) > 1 and letters * LETTER * len(headings) > inches
 
@@ -58,7 +66,7 @@ def draw_grid(
     row_labels: Sequence[str] = (),
     gap: int = 2,
 ) -> None:
-    """Images (N, C, H, W) in [0, 1] row by row, with what is given over each column and left of each row."""
+    """Draw images (N, C, H, W) in [0, 1] row by row, with headings over the columns and labels left of the rows."""
     sheet = tile(images, columns, gap=gap)
     width = max(3.6, min(8.0, 0.65 * columns * images.shape[-1] / images.shape[-2]))
     margin = 0.085 * max(map(len, row_labels), default=0)  # inches
@@ -76,32 +84,32 @@ def draw_grid(
 def render_frames(
     images: Tensor, *, captions: Sequence[str], title: str, subtitle: str, width: float = 3.6
 ) -> list[np.ndarray]:
-    """An animation's frames, (height, width, 3) uint8: each an image of `images` (N, C, H, W) under its caption."""
+    """Frames of an animation, (height, width, 3) uint8: each of `images` (N, C, H, W) under its caption."""
     arrays = _to_array(images)
     figure = new_figure(width, width * images.shape[-2] / images.shape[-1] + 0.25, title, subtitle)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    shown = axes.imshow(arrays[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    picture = axes.imshow(arrays[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _only_headings(axes, arrays[0], [captions[0]])
     frames = []
     for array, caption in zip(arrays, captions, strict=True):
-        shown.set_data(array)
+        picture.set_data(array)
         axes.set_xticklabels([caption])
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        figure.set_layout_engine("none")  # the first frame has settled it
+        figure.set_layout_engine("none")  # settled by the first frame
     return frames
 
 
 def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> None:
-    """Take ticks and frame away; put `headings` over as many equal columns, slanted where they are too long."""
+    """Remove ticks and frame; put `headings` over as many equal columns, slanted where they are too long."""
     width = sheet.shape[1] / max(len(headings), 1)
     slanted = _too_long(headings, axes.bbox.width / DPI)
     headings = [shortened(text, SLANTED) for text in headings] if slanted else headings
     axes.set_xticks([width * (column + 0.5) for column in range(len(headings))], headings)
     axes.set_yticks([])
     axes.tick_params(length=0, labelcolor=INK, labelsize=8.5, top=False, labeltop=True, labelbottom=False)
-    for label in axes.get_xticklabels():  # those on top, now that they are the ones to be seen
+    for label in axes.get_xticklabels():  # those on top, visible only now
         label.set_parse_math(False)  # a class may be named $^$
         if slanted:
             label.set(rotation=40, ha="left", va="bottom", rotation_mode="anchor")
@@ -118,13 +126,13 @@ def draw_comparison(
     title: str,
     subtitle: str,
 ) -> None:
-    """Versions of the same images under each other, such as originals over their reconstructions.
+    """Draw versions of the same images under each other, such as originals over their reconstructions.
 
     Args:
         path: the PNG to write.
         versions: by name, each (N, C, H, W) in [0, 1] and in the same order; C may differ, H and W may not.
-        columns: images in a row.
-        headings: one over each image, or over each of the first row only, or none.
+        columns: images in each row.
+        headings: over every image, or over those of the first row, or none.
         title: what is shown.
         subtitle: data, epoch and protocol.
     """
@@ -141,15 +149,15 @@ def draw_comparison(
         gap = max(2, same[0].shape[-1] // 14)
         sheet = np.concatenate([tile(_filled(images[here], columns), columns, gap=gap) for images in same])
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        own = list(headings[here])
-        _only_headings(axes, sheet, own + [""] * (columns - len(own)) if own else [])
+        texts = list(headings[here])
+        _only_headings(axes, sheet, texts + [""] * (columns - len(texts)) if texts else [])
         step = sheet.shape[0] / len(same)
-        axes.set_yticks([step * (place + 0.5) for place in range(len(same))], list(versions))
+        axes.set_yticks([step * (index + 0.5) for index in range(len(same))], list(versions))
     save_figure(figure, path)
 
 
 def _filled(images: Tensor, count: int) -> Tensor:
-    """With white images after the last, `count` in all."""
+    """The images, and white ones after them up to `count`."""
     return torch.cat([images, torch.ones(count - len(images), *images.shape[1:])])
 
 
@@ -157,13 +165,13 @@ def _filled(images: Tensor, count: int) -> Tensor:
 def draw_manifold(
     path: Path, panels: Sequence[Tensor], *, latents: Tensor, headings: Sequence[str], title: str, subtitle: str
 ) -> None:
-    """What every place of a two-dimensional latent space decodes to, a panel for each class of a conditional model.
+    """Draw what a grid over two latents decodes to, a panel for each class of a conditional model.
 
     Args:
         path: the PNG to write.
         panels: each (n · n, C, H, W) in [0, 1]; first row at the highest z2, first column at the lowest z1.
-        latents: (n, 2), the values of z1 and z2 that the columns and rows stand at, rising.
-        headings: one a panel; empty for a single one.
+        latents: (n, 2), the values of z1 and z2 of the columns and rows, rising.
+        headings: one for each panel; empty for a single one.
         title: what is shown.
         subtitle: data, epoch and protocol.
     """
@@ -181,8 +189,8 @@ def draw_manifold(
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(0, count, 0, count), interpolation="nearest")
         places = [tick * count for tick in ticks]
         for set_ticks, values in zip((axes.set_xticks, axes.set_yticks), latents.cpu().T.numpy(), strict=True):
-            found = np.interp(places, np.arange(count) + 0.5, values)
-            set_ticks(places, [f"{value:.2f}".replace("-", "−") for value in found])
+            numbers = np.interp(places, np.arange(count) + 0.5, values)
+            set_ticks(places, [f"{number:.2f}".replace("-", "−") for number in numbers])
         axes.set(xlabel="z1", ylabel="z2")
         axes.spines[:].set_visible(False)
         if headings:

@@ -1,60 +1,204 @@
-"""report.html: a run on one page, with its figures, pictures and configuration, and a decoder to play with."""
+"""report.html: a run on one page, with its figures, pictures and configuration, and a decoder to play with.
+
+Whatever comes from a run is escaped text in the page, never markup. The page fetches nothing, and its
+Content-Security-Policy admits only the style and the scripts in `static/`, by their SHA-256 digests.
+"""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import hashlib
+from pathlib import Path
 from typing import Any
 
-from vae.report import sections
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-MAX_EPOCHS = 500  # in the curves and their table; of longer runs so many, evenly spaced
+from vae.config.config import GROUPS, Config
+from vae.config.presets import Expected, command_line, expectation
+from vae.system.errors import plain
+from vae.system.files import FileError
+
+STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
+SPLITS = {"train": "train*", "val": "validation", "test": "test"}
+TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
+MAX_EPOCHS = 500  # shown in the curves and their table; a longer run's are thinned evenly
+CAPTIONS = {
+    "reconstructions.png": ("Reconstructions", "Test images above their reconstructions."),
+    "samples.png": ("Samples", "Decoded draws from the prior."),
+    "manifold.png": ("The latent plane", "What each place decodes to, on a grid of the prior's quantiles."),
+    "latent_scatter.png": ("Posterior means", "Where the test images lie; classes that overlap are confused."),
+    "tsne.png": ("t-SNE", "Posterior means; distances between clusters mean little."),
+    "interpolation.png": ("Interpolation", "Straight lines between the posterior means of two test images."),
+    "side_by_side.png": ("Side by side", "Originals left, reconstructions by the saved model right."),
+}  # without loss_curves.png: the page draws these curves itself
+AUTOMATIC = ("run_name", "precision")  # the program chooses these where they are not given, so they are never marked
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"
+Values = dict[str, Any]
 
 
-def thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def render(run_dir: Path, config: Config, facts: Values, results: Values, rows: list[Values], explorer: Values) -> str:
+    """The whole page as HTML.
+
+    Args:
+        run_dir: the run's folder, for its pictures.
+        config: the run's configuration.
+        facts: the content of config.json.
+        results: the content of results.json.
+        rows: the lines of metrics.jsonl, one an epoch.
+        explorer: what `explorer.describe` returned.
+    """
+    rows = thinned(rows)
+    expected, reason = expected_loss(config, results)
+    commit, _, changes = (facts["git_commit"] or "unknown").partition("+")
+    pictures, damaged = read_pictures(run_dir)
+    playable = bool(explorer["program"] or explorer["bank"])
+    return ENVIRONMENT.get_template("report.html").render(
+        style=Markup((STATIC / "report.css").read_text("utf-8")),
+        scripts=[Markup((STATIC / name).read_text("utf-8")) for name in SCRIPTS],
+        config=config,
+        facts=facts,
+        results=results,
+        tiles=tiles(results),
+        explorer=explorer,
+        playable=playable,
+        split_rows=[[name, *terms(results[split])] for split, name in SPLITS.items() if split in results],
+        expected=expected,
+        reason=reason,
+        gauge=gauge(expected, -results["test"]["elbo"]) if expected else None,
+        epoch_headings=["epoch", *(f"{split} {name}" for split in splits_of(rows) for name in TERMS.values())],
+        epoch_rows=[
+            [row["epoch"], *(term for split in splits_of(rows) for term in terms(row, f"{split}/"))] for row in rows
+        ],
+        pictures=pictures,
+        damaged=damaged,
+        options=options(config),
+        command=command_line(config),
+        commit=commit,
+        has_changes=bool(changes),
+        data={"explorer": explorer if playable else None, "curves": curves(rows)},
+    )
+
+
+def thinned(rows: list[Values]) -> list[Values]:
     """At most MAX_EPOCHS of the rows, evenly spaced, the first and the last among them."""
     count = min(len(rows), MAX_EPOCHS)
     return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
-def playable(found: dict[str, Any]) -> bool:
-    """Whether the page has something to explore."""
-    return bool(found["program"] or found["bank"])
+def splits_of(rows: list[Values]) -> list[str]:
+    """The splits that the epochs were scored on."""
+    return [split for split in SPLITS if f"{split}/elbo" in rows[-1]]
 
 
-def lead(found: dict[str, Any]) -> str:
-    """What the explorer does with this model, in a sentence or two."""
-    latents, active = found["latents"], len(found["units"])
-    if not playable(found):
-        return f"There is none for this model: {found['reason']}, and its images are too large to bring along."
-    if found["map"]:
-        outside, total = found["map"]["outside"], found["map"]["total"]
-        count = found["map"]["points"]["shape"][0] + outside
-        shown = f"{count:,} test images" if count == total else f"{count:,} of {total:,} test images"
-        shown += f" ({outside} lie further out)" if outside else ""
-        then = "the nearest image of those decoded beforehand is shown" if found["bank"] else "is decoded as you go"
-        then = f"for the place under the pointer, {then}" if found["bank"] else f"the place under the pointer {then}"
-        how = f"The posterior means of {shown}. Move over the map: {then}."
-    elif found["bank"]:
-        how = "Start from a test image, or draw from the prior."
-    else:
-        idle = latents - active
-        each = f"each of the {active} active latents, the most active first" if active != 1 else "the one active latent"
-        how = f"A slider for {each}."
-        if not active:
-            how = "No latent is active, so that the image hardly changes whatever you do: the posterior has collapsed."
-        elif idle:
-            how += f" {idle} more carry nothing and are left out."
-    return how + (f" They are images, not the decoder itself: {found['reason']}." if found["bank"] else "")
+def terms(figures: Values, prefix: str = "") -> list[str]:
+    """Minus the ELBO, its reconstruction term and its KL as text."""
+    return [f"{-value if term == 'elbo' else value:.2f}" for term in TERMS for value in [figures[prefix + term]]]
 
 
-def curves(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The curves' panels: a line for each split."""
+def curves(rows: list[Values]) -> Values:
+    """The panels of the training curves, each with a line for each split."""
     panels = []
     for term, title in PANELS.items():
-        lines = {
-            split: [(-1 if term == "elbo" else 1) * row[f"{split}/{term}"] for row in rows]
-            for split in sections.SPLITS
-            if f"{split}/{term}" in rows[-1]
-        }
-        panels.append({"title": title, "lines": {split: [round(v, 4) for v in line] for split, line in lines.items()}})
+        sign = -1 if term == "elbo" else 1
+        lines = {split: [round(sign * row[f"{split}/{term}"], 4) for row in rows] for split in splits_of(rows)}
+        panels.append({"title": title, "lines": lines})
     return {"epochs": [row["epoch"] for row in rows], "panels": panels}
+
+
+def tiles(results: Values) -> list[tuple[str, str]]:
+    """The figures at the top of the page, each with what it is."""
+    test = results["test"]
+    loss, recon, kl = terms(test)
+    minutes, seconds = divmod(round(results["train_seconds"]), 60)
+    return [
+        (loss, f"test −ELBO, nats per image, {results['protocol']}"),
+        (recon, "reconstruction term"),
+        (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
+        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} epochs"),
+    ]
+
+
+def expected_loss(config: Config, results: Values) -> tuple[Expected | None, str]:
+    """What the run's test loss is compared with; or `None`, and why there is no such figure."""
+    if results["dataset"] != "MNIST":
+        return None, f"figures have been measured on MNIST only, and this is {results['dataset']}"
+    if results["epoch"] < config.num_epochs:
+        return None, f"the run stands at epoch {results['epoch']} of {config.num_epochs}"
+    return expectation(config)
+
+
+def gauge(expected: Expected, loss: float) -> dict[str, float]:
+    """Places on a line of 400 units with the expected mean at 200: a band of one standard deviation, and this run."""
+    reach = max(3.5 * expected.std, 1.15 * abs(loss - expected.mean))
+    deviation, distance = (176 * nats / reach for nats in (expected.std, loss - expected.mean))
+    return {"left": 200 - deviation, "width": 2 * deviation, "run": 200 + distance}
+
+
+def read_pictures(run_dir: Path) -> tuple[list[Values], list[str]]:
+    """The run's pictures as data: addresses with their captions, and the names of those that are damaged."""
+    pictures, damaged = [], []
+    for name, (title, caption) in CAPTIONS.items():
+        path = run_dir / name
+        if not path.exists():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FileError(f"can't read {path}: {error.strerror or error}") from None
+        if content.startswith(PNG_START) and content.endswith(PNG_END):
+            source = "data:image/png;base64," + base64.b64encode(content).decode()
+            pictures.append({"title": title, "caption": caption, "source": source})
+        else:
+            damaged.append(name)
+    return pictures, damaged
+
+
+def options(config: Config) -> list[Values]:
+    """Every option with its value, its default, whether they differ, and its help text."""
+    fields = [field for group in GROUPS for field in dataclasses.fields(config) if field.metadata["group"] == group]
+    described = []
+    for field in fields:
+        value, default = (_in_words(it) for it in (getattr(config, field.name), field.default))
+        usual = value == default or field.name in AUTOMATIC or (field.name, value) == ("dataset", "mnist")
+        described.append(
+            {
+                "name": field.name,
+                "value": value,
+                "default": default,
+                "is_changed": not usual,
+                "help": field.metadata["help"],
+            }
+        )
+    return described
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "–"
+
+
+def _without_controls(value: object) -> object:
+    """Every value on its way into the page: without control characters, unless it is markup of our own."""
+    return value if isinstance(value, Markup) else plain(value)
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_without_controls,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters["sha256"] = _sha256
+ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}

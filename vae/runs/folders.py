@@ -1,4 +1,4 @@
-"""A run's folders: made once, never shared, never overwritten unasked."""
+"""A run's folders: made once, never shared, never overwritten unless asked."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from datetime import datetime
 from pathlib import Path
 
 from vae.config import Config
-from vae.runs.record import read_facts
+from vae.runs.record import read_description
 from vae.system.errors import UsageError
 from vae.system.files import FileError, take_lock
 
-WRITTEN = {"checkpoints", "samples", "reconstructions", "latent_scatter"}  # folders in a run's that training fills
-LONGEST_STEM = 100  # letters of a name that is made up; a net may have hundreds of layers
-BEFORE_CONFIG = {".lock", "checkpoints", "metrics.jsonl"}
+FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter")  # folders in run_dir that training fills
+MAX_STEM = 100  # characters of a name made from the model's, which may have hundreds of layers
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run writes: `run_dir` in outputs/, `log_path` in runs/."""
+    """Where a run writes: `run_dir` in --output_dir, `log_path` in --log_dir."""
 
     run_dir: Path
     log_path: Path
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains this run."""
+        """Locked by the process that trains this run."""
         return self.run_dir / ".lock"
 
     @property
@@ -38,12 +37,12 @@ class Folders:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a resumed run starts from."""
+        """The checkpoint that --resume continues from."""
         return self.checkpoints / "last.pt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best validation loss; there is one only with a validation set."""
+        """The checkpoint with the best validation loss; exists only with a validation set."""
         return self.checkpoints / "best.pt"
 
     @property
@@ -58,7 +57,7 @@ class Folders:
 
     @property
     def results(self) -> Path:
-        """The closing figures; there only when a run has finished."""
+        """The closing figures; exists only once the run has finished."""
         return self.run_dir / "results.json"
 
 
@@ -66,41 +65,35 @@ def check_name_is_free(config: Config) -> None:
     """Refuse a taken `--run_name` before anything is loaded or written.
 
     Raises:
-        UsageError: a run of that name is there, or something that is no run and so is never replaced.
+        UsageError: there is a run of that name or, with `--overwrite`, something that is not a run.
     """
     if not config.run_name:
         return
     folders = _folders(config, config.run_name)
-    if config.overwrite:
-        for folder, ours in ((folders.run_dir, _is_run), (folders.log_path, _is_log)):
-            if os.path.lexists(folder) and not ours(folder):
-                raise UsageError(f"--overwrite: {folder} is no run of ours: remove it yourself, or choose another name")
-        return
-    for folder in (folders.run_dir, folders.log_path):
-        if os.path.lexists(folder):
+    for folder, is_ours in ((folders.run_dir, _is_run), (folders.log_path, _is_log)):
+        if not os.path.lexists(folder):
+            continue
+        if not config.overwrite:
             raise UsageError(
                 f"--run_name {config.run_name}: {folder} is there already; choose another name, "
                 f"continue it with --resume {folders.run_dir}, or replace it with --overwrite"
             )
+        if not is_ours(folder):
+            raise UsageError(f"--overwrite: {folder} is no run of ours: remove it yourself, or choose another name")
 
 
 def create(config: Config) -> Folders:
-    """Make the folders of a new run, under its name or the time and the model's name.
+    """Make the folders of a new run, named `--run_name` or after the time and the model.
 
     Raises:
         UsageError: the name is taken.
-        FileError: the folders can't be made.
+        FileError: the folders can't be made, or a run that is still training would be replaced.
     """
     check_name_is_free(config)
-    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:LONGEST_STEM]
+    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:MAX_STEM]
     try:
-        if config.run_name and config.overwrite:
-            folders = _folders(config, stem)
-            if folders.lock.exists() and (lock := take_lock(folders.lock)):  # nobody trains it
-                lock.close()
-            for folder in (folders.run_dir, folders.log_path):
-                if folder.exists():
-                    shutil.rmtree(folder)
+        if config.overwrite:
+            _remove(_folders(config, stem))
         for attempt in range(1, 1000):
             folders = _folders(config, stem if attempt == 1 else f"{stem}-{attempt}")
             if _claim(folders):
@@ -112,31 +105,31 @@ def create(config: Config) -> Folders:
     raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
 
 
-def check_log(folders: Folders) -> None:
-    """Refuse to log into a folder that holds something else: a stranger's checkpoint may name any.
+def check_log_path(folders: Folders) -> None:
+    """Refuse a log folder with anything but logs in it: a stranger's checkpoint may name any folder.
 
     Raises:
-        FileError: it does.
+        FileError: it is such a folder.
     """
     if folders.log_path.exists() and not _is_log(folders.log_path):
         raise FileError(f"{folders.log_path} is no log folder of ours: move it, or what lies in it, elsewhere")
 
 
-def sweep(folders: Folders) -> None:
-    """Remove what a killed process had half written; whoever calls holds the run's lock."""
-    for folder in (folders.run_dir, *(inner for inner in folders.run_dir.iterdir() if inner.name in WRITTEN)):
+def remove_scratch_files(folders: Folders) -> None:
+    """Remove what a killed process has half written; the caller holds the run's lock."""
+    for folder in (folders.run_dir, *(folders.run_dir / name for name in FILLED)):
         for scratch in folder.glob(".*.tmp"):
             scratch.unlink(missing_ok=True)
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run's: its config.json is one of ours, or it has only what a run makes before that."""
+    """Whether a folder holds a config.json of ours, or nothing yet but the lock that is made before it."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    if {path.name for path in folder.iterdir()} <= BEFORE_CONFIG:
+    if all(path.name.startswith((".lock", ".config.json")) for path in folder.iterdir()):
         return True
     try:
-        read_facts(folder / "config.json")
+        read_description(folder / "config.json")
     except FileError:
         return False
     return True
@@ -152,8 +145,18 @@ def _folders(config: Config, name: str) -> Folders:
     return Folders(Path(config.output_dir) / name, Path(config.log_dir) / name)
 
 
+def _remove(folders: Folders) -> None:
+    """Remove a run's folders, unless it is still training."""
+    if folders.lock.exists():
+        with take_lock(folders.lock):
+            pass
+    for folder in (folders.run_dir, folders.log_path):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
 def _claim(folders: Folders) -> bool:
-    """Make both folders, or neither; `mkdir` lets one of two racing runs win."""
+    """Make both folders or neither; of two processes that want the same name, `mkdir` lets one win."""
     for folder in (folders.run_dir, folders.log_path):
         folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -170,8 +173,8 @@ def _claim(folders: Folders) -> bool:
     return True
 
 
-def point_latest(run_dir: Path) -> None:
-    """Let `outputs/latest` lead to this run; left undone where links can't be made or `latest` is a folder."""
+def link_latest(run_dir: Path) -> None:
+    """Let `outputs/latest` lead to this run, unless links can't be made or `latest` is a folder."""
     link = run_dir.parent / "latest"
     scratch = run_dir.parent / f".latest.{os.getpid()}"
     try:
@@ -181,6 +184,6 @@ def point_latest(run_dir: Path) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def seen_from(run_dir: Path, path: str) -> str:
-    """A relative path as seen from the run's folder, where it stays true from any working directory; others as is."""
+def relative_to_run(run_dir: Path, path: str) -> str:
+    """A relative path as seen from the run's folder, so that it holds from any working directory; others unchanged."""
     return path if Path(path).is_absolute() else os.path.relpath(Path(path).resolve(), run_dir.resolve())

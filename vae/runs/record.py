@@ -1,4 +1,4 @@
-"""What a run left in words and figures, read back and held against what must be there before it is used."""
+"""What a run wrote down, read back and checked: config.json and metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -7,66 +7,75 @@ from pathlib import Path
 from typing import Any
 
 from vae.system.files import FileError
+from vae.system.schema import find_misfit
 
-Facts = dict[str, Any]
-LARGEST = 1e300
-# The types of what is read: a class, a tuple of classes, or the entries of a dict; any finite number is a float.
-TERMS = {"elbo": float, "recon": float, "kl": float}
-LATENTS = {"active_units": int, "kl_per_dim": list}
-SPEED = {"seconds_per_epoch": float, "images_per_second": float}
-CONFIG = {
-    **{"config": dict, "dataset": str, "fallback": str, "protocol": str, "parameters": int, "seed": int},
-    **{"device": str, "versions": dict, "git_commit": (str, type(None))},
+TERMS = ("loss", "recon", "kl", "elbo")
+DESCRIPTION = {
+    "config": dict,
+    "dataset": str,
+    "fallback": str,
+    "protocol": str,
+    "parameters": int,
+    "seed": int,
+    "device": str,
+    "versions": dict,
+    "git_commit": (str, type(None)),
 }
-RESULTS = {
-    **{"dataset": str, "protocol": str, "unit": str, "evaluation": str, "epoch": int, "train_seconds": float},
-    **{**SPEED, "train": TERMS, "test": {**TERMS, **LATENTS}},
-}
-WHERE_HELD_OUT = {"val": TERMS, "best": {"epoch": int, "val/loss": float, "test/loss": float}}
 
 
-def read_facts(path: Path) -> Facts:
-    """What a run's config.json says.
+def read_description(path: Path) -> dict[str, Any]:
+    """Read a run's config.json, as `summary.describe_run` made it.
 
     Raises:
-        FileError: it can't be read, or doesn't say what it must; the message names the file.
+        FileError: it can't be read, or an entry is missing or wrong; the message names the file.
     """
-    return _held(_read(path), CONFIG, path)
-
-
-def read_results(path: Path) -> Facts:
-    """The closing figures in a run's results.json.
-
-    Raises:
-        FileError: it can't be read, or lacks a figure; the message names the file.
-    """
-    found = _held(_read(path), RESULTS, path)
-    return _held(found, {name: kind for name, kind in WHERE_HELD_OUT.items() if name in found}, path)
-
-
-def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise FileError(f"can't read {path}: {error.strerror or error}") from None
+        description = json.loads(_read_text(path))
     except (ValueError, RecursionError):
         raise FileError(f"{path} is damaged") from None
+    if misfit := find_misfit(description, DESCRIPTION):
+        raise FileError(f"{path} is damaged: its {misfit} is missing or wrong")
+    return description
 
 
-def _held(found: Any, needed: dict[str, Any], path: Path, within: str = "") -> Facts:
-    """`found`, if it has everything that is needed."""
-    if not isinstance(found, dict):
-        raise FileError(f"{path} is damaged: {f'its {within}' if within else 'it'} is no table of figures")
-    for name, kind in needed.items():
-        place = f"{within}/{name}" if within else name
-        if isinstance(kind, dict):
-            _held(found.get(name), kind, path, place)
-        elif name not in found or not _is(found[name], kind):
-            raise FileError(f"{path} is damaged: its {place} is missing or can't be")
-    return found
+def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
+    """Read the rows of a metrics.jsonl up to `last_epoch`; a run that was killed may have left more, or half a row.
+
+    Raises:
+        FileError: one of these rows is missing or damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = _read_text(path).splitlines()[:last_epoch] if last_epoch else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if find_misfit(row, _row_schema(rows[0] if rows else row)) or row["epoch"] != number:
+            raise FileError(f"{path}: line {number} is damaged")
+        rows.append(row)
+    if len(rows) != last_epoch:
+        raise FileError(f"{path} doesn't hold epochs 1 to {last_epoch}, which the checkpoint has seen")
+    return rows
 
 
-def _is(value: object, kind: Any) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _row_schema(first: Any) -> dict[str, Any]:
+    """What every epoch records, where the first row tells whether there is a validation set."""
+    scored = ("val", "test") if isinstance(first, dict) and "val/loss" in first else ("test",)
+    return {
+        "epoch": int,
+        **{f"{split}/{name}": float for split in ("train", *scored) for name in TERMS},
+        **{f"{split}/active_units": int for split in scored},
+        **{f"{split}/kl_per_dim": [float] for split in scored},
+        "seconds": float,
+        "images_per_second": float,
+    }
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise FileError(f"can't read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path} is damaged") from None

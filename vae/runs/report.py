@@ -10,12 +10,9 @@ from vae.config.config import stored_config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import posterior
 from vae.model.vae import VAE
-from vae.report import explorer, sections
-from vae.report.markup import TEMPLATES, assemble, data_block, escape
-from vae.report.page import curves, lead, playable, thinned
+from vae.report import explorer, page
 from vae.runs import record, summary
 from vae.runs.folders import Folders
-from vae.runs.tracking import read_metrics
 from vae.runs.trained import Trained, open_run
 from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic
@@ -70,33 +67,11 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
         FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    facts = record.read_facts(folders.config)
-    rows = read_metrics(folders.metrics, epoch)
+    facts = record.read_description(folders.config)
+    rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(facts["config"], folders.config)
-    results = record.read_results(folders.results) if folders.results.exists() else {}
-    if results.get("epoch") != epoch:  # stopped, or a checkpoint on the way
-        results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
-    rows = thinned(rows)
-    found = explorer.describe(model, splits, mu)
-    text = assemble(
-        {
-            "title": escape(f"{config.model_name} on {facts['dataset']}"),
-            "run_name": escape(config.run_name),
-            "model": escape(config.model_name),
-            "dataset": escape(facts["dataset"]),
-            "notice": sections.notice(config, facts, epoch),
-            "tiles": sections.tiles(results),
-            "explorer_lead": escape(lead(found)),
-            "explorer": (TEMPLATES / "explorer.html").read_text("utf-8") if playable(found) else "",
-            "results": sections.results_section(config, facts, results),
-            "epochs": sections.epochs_table(rows),
-            "pictures": sections.pictures(run_dir),
-            "configuration": sections.configuration(config),
-            "reproduce": sections.reproduce(config, facts),
-            "footer": escape(f"Seed {config.seed}, {facts['device']}. This page is one file and fetches nothing."),
-            "data": data_block({"explorer": found if playable(found) else None, "curves": curves(rows)}),
-        }
-    )
+    results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
+    text = page.render(run_dir, config, facts, results, rows, explorer.describe(model, splits, mu))
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path

@@ -1,4 +1,4 @@
-"""Owns a run: loops over the epochs, decides when to log, draw and save."""
+"""Train a run: the loop over its epochs, and what each of them leaves in its folder."""
 
 from __future__ import annotations
 
@@ -14,58 +14,55 @@ import torch
 
 from vae.config import Config
 from vae.data.datasets import Splits
-from vae.evaluation.elbo import posterior
-from vae.model.build import load_model
-from vae.plots.animation import KINDS, animate_run
 from vae.plots.pictures import Pictures
-from vae.runs import folders, report, summary
-from vae.runs.folders import Folders, seen_from
-from vae.runs.scorecard import assess
-from vae.runs.tracking import Tracker, read_metrics
+from vae.runs import folders, summary
+from vae.runs.finish import finish
+from vae.runs.folders import Folders, relative_to_run
+from vae.runs.record import read_metrics
+from vae.runs.tracking import Tracker, silent_writer_thread
 from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_json
-from vae.system.stopping import Stopped, Stopper
+from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
 
 
 class Run:
-    """The parts of one run; `start` or `restore`, then `go`, and `close` whatever comes.
+    """One run: `start` or `restore` it, then `train`, and `close` it in any case.
 
     Args:
         config: every knob.
         console: the screen.
-        fallback: why a continued run trains on the digits in MNIST's place, if it does.
-        processes: the processes that train it together; all but the leader only compute.
+        fallback: why a resumed run trains on the digits in place of MNIST; empty if it doesn't.
+        processes: the processes that train it together; only the main one writes files.
     """
 
     folders: Folders
     tracker: Tracker
-    places: dict[str, str]  # data_dir and log_dir as seen from the run's folder, so that it can be moved with them
+    relative_dirs: dict[str, str]  # data_dir and log_dir as seen from the run's folder, so that all can move together
+    pictures: Pictures | None = None  # only in the main process
 
     def __init__(
         self, config: Config, *, console: Console, fallback: str = "", processes: ProcessGroup = SINGLE_PROCESS
     ) -> None:
-        self.processes = processes
         if config.threads:
             torch.set_num_threads(config.threads)
-        self._open = ExitStack()
-        self.console = console
+        self.console, self.processes = console, processes
+        self._cleanup = ExitStack()
         self.device = machine.resolve_device(processes.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
         self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        self.protocol = summary.protocol(config, self.splits)
         self.learner = Learner(self.config, self.splits, processes=processes)
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
         splits = build_splits(config, Path(config.data_dir), fallback=fallback)
         if splits.fallback:
             self.console.warn(
-                "MNIST can't be had: this run trains on scikit-learn's 1,797 small digits instead.",
+                "MNIST is not available: this run trains on scikit-learn's 1,797 small digits instead.",
                 "Its figures say nothing about MNIST.",
                 f"Why: {splits.fallback}",
                 f"For MNIST, put its four files into {Path(config.data_dir) / 'MNIST' / 'raw'} (plain or .gz).",
@@ -73,135 +70,120 @@ class Run:
         return splits
 
     def start(self) -> None:
-        """Make the folders of a new run, and its first checkpoint: a run killed at once can be continued too."""
+        """Make a new run's folders and its first checkpoint, so that it can be resumed even if it is killed at once."""
         if not self.processes.is_main:
             return
         self.folders = folders.create(self.config)
-        self.config = dataclasses.replace(self.config, run_name=self.folders.run_dir.name, overwrite=False)
         run_dir = self.folders.run_dir
-        self.places = {name: seen_from(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")}
-        self._lock()
-        self._begin([])
+        self.config = dataclasses.replace(self.config, run_name=run_dir.name, overwrite=False)
+        self.relative_dirs = {
+            name: relative_to_run(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")
+        }
+        self._cleanup.enter_context(take_lock(self.folders.lock))
+        self._open_records([])
         self.folders.checkpoints.mkdir()
         checkpoint.save(self.folders.last, self._state())
-        folders.point_latest(self.folders.run_dir)
+        folders.link_latest(run_dir)
 
-    def restore(self, state: dict[str, Any], where: Folders) -> None:
-        """Take up a run where its checkpoint left it."""
-        self.folders, self.places = where, state["places"]
-        self.learner.restore(state, where.last)
+    def restore(self, state: dict[str, Any], run_folders: Folders) -> None:
+        """Continue a run from its checkpoint.
+
+        Raises:
+            FileError: another process trains it, or one of its files is damaged.
+        """
+        self.folders, self.relative_dirs = run_folders, state["places"]
+        self.learner.restore(state, self.folders.last)
         if not self.processes.is_main:
             return
-        self._lock()
-        if checkpoint.load(where.last)["epoch"] != self.learner.epoch:  # it was read before the lock was held
-            raise FileError(f"{where.run_dir} was trained by another process just now: resume it once more")
+        self._cleanup.enter_context(take_lock(self.folders.lock))
         epoch = self.learner.epoch
-        rows = read_metrics(where.metrics, epoch)
-        folders.check_log(where)
-        self._begin(rows)
-        if epoch < self.config.num_epochs and where.results.exists():  # no longer the end, but not to be lost
-            where.results.replace(where.run_dir / f"results_epoch_{epoch:03d}.json")
+        if checkpoint.load(self.folders.last)["epoch"] != epoch:  # `state` was read before the lock was taken
+            raise FileError(f"{self.folders.run_dir} was trained by another process just now: resume it once more")
+        rows = read_metrics(self.folders.metrics, epoch)
+        folders.check_log_path(self.folders)
+        self._open_records(rows)
+        if epoch < self.config.num_epochs and self.folders.results.exists():  # keep the results of the shorter run
+            self.folders.results.replace(self.folders.run_dir / f"results_epoch_{epoch:03d}.json")
 
-    def _lock(self) -> None:
-        """Hold the run's lock until it is closed."""
-        lock = take_lock(self.folders.lock)
-        if lock:
-            self._open.callback(lock.close)
-
-    def _begin(self, rows: list[dict[str, Any]]) -> None:
-        """Go on from these epochs; what a process that was killed had half written goes. The lock is held."""
-        folders.sweep(self.folders)
-        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
-        self._open.callback(self.tracker.close)
-
-    def close(self) -> None:
-        """Let go of the run's files and its lock."""
-        self._open.close()
-
-    def _state(self) -> dict[str, Any]:
-        """Everything that a continuation needs, as tensors and plain Python."""
-        return {
-            **self.learner.state(),
-            "config": self.config.to_dict(),
-            "fallback": self.splits.fallback,
-            "places": self.places,
-            "shown": {  # what pictures of the model say of its data, without the data
-                "title": self.splits.title,
-                "protocol": self.protocol,
-                "class_names": list(self.splits.class_names),
-            },
-        }
-
-    def go(self) -> int:
-        """Train to the last epoch and close. Returns the exit code: 0, or 130 / 143 when stopped by a signal."""
-        if not self.processes.is_main:
-            return self._follow()
+    def _open_records(self, rows: list[dict[str, Any]]) -> None:
+        """Write config.json, cut the logs after the epochs in `rows`, and open them."""
+        folders.remove_scratch_files(self.folders)
         device = machine.describe_device(self.device)
         device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
-        facts = summary.facts(
-            self.config, self.splits, protocol=self.protocol, parameters=self.learner.parameters, device=device
-        )
-        write_json(self.folders.config, facts)
-        self.console.table(
-            "VAE: losses are recon + KL in nats per image, lower is better",
-            summary.header(self.config, self.splits, facts, run_dir=self.folders.run_dir, done=self.learner.epoch),
-        )
-        pictures = Pictures(
+        parameters = self.learner.parameters
+        self.description = summary.describe_run(self.config, self.splits, parameters=parameters, device=device)
+        write_json(self.folders.config, self.description)
+        self._cleanup.enter_context(silent_writer_thread())
+        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
+        self._cleanup.callback(self.tracker.close)
+        self.pictures = Pictures(
             self.folders.run_dir,
             self.splits,
             conditional=self.config.conditional,
             seed=self.config.seed,
-            protocol=self.protocol,
+            protocol=self.description["protocol"],
             each_scatter=self.config.gif,
         )
+
+    def close(self) -> None:
+        """Close the run's files and release its lock."""
+        self._cleanup.close()
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that resuming needs, as tensors and plain Python."""
+        return {
+            **self.learner.state(),
+            "config": self.config.to_dict(),
+            "fallback": self.splits.fallback,
+            "places": self.relative_dirs,
+            "shown": summary.captions(self.config, self.splits),
+        }
+
+    def train(self) -> int:
+        """Train to the last epoch. Returns the exit code: 0, or 130 / 143 if a signal stopped it."""
+        if self.pictures:
+            table = summary.header(self.config, self.splits, self.description, self.folders.run_dir, self.learner.epoch)
+            self.console.table("VAE: losses are recon + KL in nats per image, lower is better", table)
         with Stopper() as stopper:
             try:
-                self._train(stopper, pictures)
-                self._close(stopper, pictures)
+                self._train_epochs(stopper)
+                if self.pictures:
+                    finish(self.learner, self.folders, self.tracker, self.pictures, console=self.console)
             except Stopped as stopped:
                 self.console.close_bar()
-                self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
-                where = shlex.quote(short_path(self.folders.run_dir))
-                self.console.say(f"continue with  python main.py --resume {where}")
+                if self.pictures:
+                    self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
+                    run_dir = shlex.quote(short_path(self.folders.run_dir))
+                    self.console.say(f"continue with  python main.py --resume {run_dir}")
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
         return 0
 
-    def _follow(self) -> int:
-        """Compute what the leader asks for, and leave no trace."""
-        with Stopper() as stopper:
-            try:
-                self._train(stopper, None)
-            except Stopped as stopped:
-                return 128 + stopped.signal_number
-        return 0
-
-    def _train(self, stopper: Stopper, pictures: Pictures | None) -> None:
-        """The epochs; without pictures, and without a trace, in all processes but the leader."""
+    def _train_epochs(self, stopper: Stopper) -> None:
         images, num_epochs = len(self.splits.train), self.config.num_epochs
 
         def on_batch(count: int) -> None:
             self.console.advance(count)
-            if self.processes.world_size == 1:
-                stopper.check()
+            if self.processes.world_size == 1:  # several processes stop together, after an epoch
+                raise_if_stopped()
 
         self.console.start_bar(num_epochs * images, self.learner.epoch * images)
-        gc.freeze()  # what is here stays: looking for garbage among the rest takes milliseconds
-        self._open.callback(gc.unfreeze)
+        gc.freeze()  # garbage collection skips what exists by now, which saves milliseconds each time
+        self._cleanup.callback(gc.unfreeze)
         while self.learner.epoch < num_epochs:
             if self.learner.epoch and self.learner.to_compile:
                 self._compile()
             self.console.epoch_begins(self.learner.epoch + 1, num_epochs)
             row = self.learner.learn(on_batch)
-            if pictures:
-                self._record(row, pictures)
-            figures = f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}"
-            self.console.epoch_ends(summary.epoch_line(row, num_epochs), figures)
+            if self.pictures:
+                self._save_epoch(row, self.pictures)
+            losses = f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}"
+            self.console.epoch_ends(summary.epoch_line(row, num_epochs), losses)
             self._stop_together(stopper)
 
     def _compile(self) -> None:
-        """Compile the step. After the first epoch: by then a person has seen it work, and so has torch."""
+        """Compile the training step: after the first epoch, when a person has seen that training works."""
         self.console.say("compiling the training step, once ...")
         started = time.perf_counter()
         try:
@@ -215,21 +197,19 @@ class Run:
             self.console.say(f"compiled in {time.perf_counter() - started:.1f} s")
 
     def _stop_together(self, stopper: Stopper) -> None:
-        """Raise `Stopped` in all processes if a signal has come to any."""
-        counts = self.processes.all_reduce(
-            torch.tensor([stopper.received == number for number in stopper.SIGNALS]).int()
-        )
-        for number, count in zip(stopper.SIGNALS, counts.tolist(), strict=True):
+        """Raise `Stopped` in all processes if any of them has received a signal."""
+        received = torch.tensor([stopper.received == number for number in stopper.SIGNALS]).int()
+        for number, count in zip(stopper.SIGNALS, self.processes.all_reduce(received).tolist(), strict=True):
             if count:
                 raise Stopped(number)
 
-    def _record(self, row: dict[str, Any], pictures: Pictures) -> None:
-        """Leave an epoch's traces; the checkpoint comes last, so that what it has seen is all there."""
+    def _save_epoch(self, row: dict[str, Any], pictures: Pictures) -> None:
+        """Draw, log and save an epoch; the checkpoint comes last, so that all earlier files agree with it."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
             for tag, sheet in pictures.draw_epoch(self.learner.eval_model, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
-            gc.collect()  # figures go round in circles, megabytes each
+            gc.collect()  # figures contain reference cycles and take megabytes each
         earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
         state = self._state()
@@ -238,44 +218,3 @@ class Run:
         if self.config.checkpoint_every and epoch % self.config.checkpoint_every == 0:
             checkpoint.save(self.folders.checkpoints / f"epoch_{epoch:03d}.pt", state)
         checkpoint.save(self.folders.last, state)
-
-    def _close(self, stopper: Stopper, pictures: Pictures) -> None:
-        """Draw the closing pictures, record the closing figures, print the table."""
-        rows, run_dir = self.tracker.rows, self.folders.run_dir
-        mu, _ = posterior(self.learner.eval_model, self.splits.test)
-        pictures.draw_closing(self.learner.eval_model, rows, mu)
-        stopper.check()
-        if self.config.gif:
-            animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
-            stopper.check()
-        if self.config.side_by_side:
-            pictures.draw_side_by_side(load_model(run_dir).to(self.device), self.learner.epoch)
-        points, chosen = pictures.draw_tsne(mu, self.learner.epoch, count=self.config.tsne_samples)
-        stopper.check()
-        names = [(self.splits.class_names or ("unlabelled",))[label] for label in chosen.labels.tolist()]
-        self.tracker.log_embedding(points, names, chosen.images, self.learner.epoch)
-        closing = {name: rows[-1][name] for name in ("test/loss", "test/recon", "test/kl", "test/elbo")}
-        results = summary.results(self.splits, rows, protocol=self.protocol, parameters=self.learner.parameters)
-        write_json(self.folders.results, results)
-        report.write(run_dir, self.learner.eval_model, self.splits, mu, epoch=self.learner.epoch)
-        title = f"done: {self.splits.title}, {self.protocol}, epoch {self.learner.epoch}"
-        self.console.table(title, summary.closing_table(results, run_dir))
-        if not results["test"]["active_units"] and self.learner.epoch > self.config.kl_warmup_epochs:
-            self.console.warn(*summary.COLLAPSED)
-        if self.config.final_eval:
-            found = self._final_eval(stopper)
-            write_json(self.folders.results, results | {"final_eval": found})
-            closing |= {f"final/{name}": found["test"][name]["mean"] for name in ("nll", "elbo")}
-        self.tracker.log_hparams(self.config.hparams(), closing)
-
-    def _final_eval(self, stopper: Stopper) -> dict[str, Any]:
-        """Everything that is measured of a finished model, shown as it is found."""
-        return assess(
-            self.learner.eval_model,
-            self.splits,
-            protocol=self.protocol,
-            binarize=self.config.binarize,
-            data_dir=Path(self.config.data_dir),
-            num_importance_samples=self.config.num_importance_samples,
-            console=self.console,
-        )

@@ -1,4 +1,4 @@
-"""A trained model, opened again: a run's folder or any checkpoint, whether the run was finished or interrupted."""
+"""A trained model, opened from a run's folder or any checkpoint, whether the run is finished or not."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from vae.runs import summary
 from vae.system import checkpoint, machine
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
+from vae.system.schema import find_misfit
 
-LATEST = "latest"
-MAX_NAME = 300
+MAX_TEXT = 300  # characters of a caption
+CAPTIONS = {"title": str, "protocol": str, "class_names": [str]}
 
 
 class Trained:
-    """A model on its device in eval mode, with what it was trained on; `open_run` makes one.
+    """A model on its device, in eval mode, with the data and the configuration of its run; `open_run` makes one.
 
     Attributes:
         path: the checkpoint.
-        run_dir: the run's folder; `None` for a checkpoint that lies outside of one.
+        run_dir: the run's folder; `None` for a checkpoint outside of one.
         model: on `device`, in eval mode.
         config: every knob of the run.
         epoch: how many epochs the weights have seen.
@@ -44,95 +45,90 @@ class Trained:
 
     @cached_property
     def splits(self) -> Splits:
-        """The run's own data, split and made binary as it was, on the device; loaded when first asked for.
+        """The run's own data, split and binarised as in training, on the device; loaded on first use.
 
         Raises:
-            DataError: it can't be had, or it is no longer what the model was trained on.
+            DataError: it is not available, or not what the model was trained on.
         """
-        data_dir = self.data_dir
-
-        splits = build_splits(self.config, data_dir, fallback=self._state["fallback"])
+        splits = build_splits(self.config, self.data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
-            raise DataError(f"{data_dir} holds other images or classes than {self.path} was trained on: see --data_dir")
+            raise DataError(
+                f"{self.data_dir} holds other images or classes than {self.path} was trained on: see --data_dir"
+            )
         return splits.to(self.device)
 
     @property
     def data_dir(self) -> Path:
-        """Where the data is looked for: where it was said to lie, or else where the run found it."""
-        return Path(self._data_dir or self._known_data_dir())
+        """The folder of the data: the one given to `open_run`, or else the one that the run used.
 
-    def _known_data_dir(self) -> str:
-        """Where the run found its data: seen from its folder or, where nothing is there any more, as it was typed."""
-        place = self._state["places"].get("data_dir")
-        if self.run_dir and isinstance(place, str):
-            found = os.path.normpath(self.run_dir / place)
-            if Path(found).is_dir():
-                return found
-        return self.config.data_dir
+        The run's own is looked for relative to its folder first and then, if nothing is there, as it was typed.
+        """
+        if self._data_dir:
+            return Path(self._data_dir)
+        relative = self._state["places"].get("data_dir")
+        if self.run_dir and relative is not None:
+            folder = Path(os.path.normpath(self.run_dir / relative))
+            if folder.is_dir():
+                return folder
+        return Path(self.config.data_dir)
 
     def split(self, name: str) -> Split:
-        """The split `train`, `val` or `test` as the model sees it: binary where it was trained on binary images.
+        """The split `train`, `val` or `test` as the model sees it: binary if it was trained on binary images.
 
         Raises:
             UsageError: there is no such split.
         """
-        found: Split | None = getattr(self.splits, name)
-        if found is None:
+        split: Split | None = getattr(self.splits, name)
+        if split is None:
             raise UsageError(f"--split {name}: this run held out no images (--val_split)")
         if name == "train" and self.config.binarize == "dynamic":
-            return Split(draw_once(found.images.cpu(), seed=self.config.seed).to(self.device), found.labels)
-        return found
+            return Split(draw_once(split.images.cpu(), seed=self.config.seed).to(self.device), split.labels)
+        return split
 
     @cached_property
-    def _shown(self) -> dict[str, Any]:
-        """Title, protocol and class names, for pictures; asked of the data where the checkpoint is too old to say."""
-        shown, classes = self._state.get("shown"), self._state["num_classes"]
-        if isinstance(shown, dict) and all(map(_is_name, map(shown.get, ("title", "protocol")))):
-            names = shown.get("class_names")
-            if isinstance(names, list) and len(names) == classes and all(map(_is_name, names)):
-                return shown
-        protocol = summary.protocol(self.config, self.splits)
-        return {"title": self.splits.title, "protocol": protocol, "class_names": list(self.splits.class_names)}
+    def _captions(self) -> dict[str, Any]:
+        """Title, protocol and class names for pictures; from the data where the checkpoint has no usable ones."""
+        stored: Any = self._state.get("shown")
+        if find_misfit(stored, CAPTIONS) is None and len(stored["class_names"]) == self._state["num_classes"]:
+            texts = [stored["title"], stored["protocol"], *stored["class_names"]]
+            if all(text.isprintable() and len(text) <= MAX_TEXT for text in texts):
+                return stored
+        return summary.captions(self.config, self.splits)
 
     @property
     def title(self) -> str:
         """The data set's name."""
-        return str(self._shown["title"])
+        return self._captions["title"]
 
     @property
     def protocol(self) -> str:
         """How pixels were made into targets and scored."""
-        return str(self._shown["protocol"])
+        return self._captions["protocol"]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Empty where the data has no classes."""
-        return tuple(self._shown["class_names"])
+        """Empty if the data has no classes."""
+        return tuple(self._captions["class_names"])
 
     def subtitle(self, *more: str) -> str:
         """The line under a picture's title."""
         return " · ".join([self.title, f"epoch {self.epoch}", self.protocol, *more])
 
 
-def open_run(
-    path: str | Path = "outputs/latest",
-    *,
-    device: str = "auto",
-    data_dir: str = "",
-) -> Trained:
+def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
     """Open a run's folder (its `checkpoints/last.pt`) or a checkpoint file.
 
     Args:
-        path: `outputs/latest` is the newest run, also where links can't be made.
-        device: auto (the best there is), cpu, mps, cuda or cuda:N.
-        data_dir: where the data lies; empty for where the run found it.
+        path: `outputs/latest` is the newest run, even where links can't be made.
+        device: auto (the best available), cpu, mps, cuda or cuda:N.
+        data_dir: the folder of the data; empty for the one that the run used.
 
     Raises:
-        CheckpointError: one line that says why there is nothing to open.
+        CheckpointError: there is nothing to open, or it is damaged; the message is one line.
     """
     path = Path(path)
-    if path.name == LATEST and not path.is_dir():
+    if path.name == "latest" and not path.is_dir():
         path = _newest(path.parent)
     if path.is_dir():
         last = path.resolve() / "checkpoints" / "last.pt"
@@ -144,32 +140,27 @@ def open_run(
     return Trained(path, device=device, data_dir=data_dir)
 
 
-def _is_name(value: object) -> bool:
-    """Whether a file's entry can stand in a title."""
-    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_NAME
-
-
 def _newest(output_dir: Path) -> Path:
     """The run in `output_dir` whose last checkpoint is the newest."""
-    found = sorted(output_dir.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    checkpoints = sorted(output_dir.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints:
         raise CheckpointError(f"no run in {output_dir}: train one (python main.py), or name one (--run, --checkpoint)")
-    return found[-1].parent.parent
+    return checkpoints[-1].parent.parent
 
 
 def _run_of(path: Path) -> Path | None:
-    """The folder of the run that a checkpoint belongs to."""
+    """The folder of the run that a checkpoint belongs to; `None` if it lies outside of one."""
     run_dir = path.parent.parent
     return run_dir if path.parent.name == "checkpoints" and (run_dir / "metrics.jsonl").is_file() else None
 
 
 def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Splits:
-    """The data that a Config means, split, on the CPU.
+    """Load the data that a Config asks for, split, onto the CPU.
 
     Args:
-        config: what data, how it is split and made binary.
+        config: which data, and how it is split and binarised.
         data_dir: where files are looked for and kept; with the data set `folder`, the images.
-        fallback: why the digits stand in for MNIST, where a run that is opened again began so.
+        fallback: why the run trains on the digits in place of MNIST; empty if it doesn't.
     """
     splits = load_splits(
         config.dataset,

@@ -12,16 +12,17 @@ import torch
 
 from vae.system.files import FileError, write_atomic
 from vae.system.memory import is_out_of_memory
+from vae.system.schema import find_misfit
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-ENTRIES: dict[str, type] = {
+SCHEMA: dict[str, Any] = {
     "format": int,
     "model_state": dict,
     "trained_state": dict,
     "optimizer_state": dict,
     "scaler_state": dict,
     "latent_dim": int,
-    "image_shape": list,
+    "image_shape": [int],
     "num_classes": int,
     "config": dict,
     "epoch": int,
@@ -36,19 +37,19 @@ class CheckpointError(FileError):
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically; `format` is added."""
+    """Write a run's checkpoint atomically; `format` is added."""
     write(path, {"format": FORMAT, **state})
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write what `read` reads, atomically."""
-    buffer = io.BytesIO()  # so that a full disk is an OSError of ours, not one that torch wraps
+    """Write a file for `read`, atomically."""
+    buffer = io.BytesIO()  # torch would wrap the OSError of a full disk in an error of its own
     torch.save(state, buffer)
     write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
 
 
 def read(path: Path) -> Any:
-    """What a file of tensors and plain Python holds, on the CPU; reading it runs no code.
+    """Read a file of tensors and plain Python onto the CPU, without running code from it.
 
     Raises:
         CheckpointError: one line that says why the file can't be used.
@@ -57,7 +58,7 @@ def read(path: Path) -> Any:
     try:
         if path.exists() and not path.is_file():
             raise CheckpointError(f"can't read {path}: it is no file")
-        if path.exists() and not _is_plain_archive(path):
+        if path.exists() and not _is_uncompressed_archive(path):
             raise damaged
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -70,9 +71,9 @@ def read(path: Path) -> Any:
         raise damaged from None
 
 
-def _is_plain_archive(path: Path) -> bool:
-    """Whether a file is an archive as torch writes them: uncompressed, so that it never unpacks to more than it is."""
-    if not zipfile.is_zipfile(path):  # older pickles, and whatever else
+def _is_uncompressed_archive(path: Path) -> bool:
+    """Whether a file is a ZIP archive as torch writes them: a compressed one could unpack to any size."""
+    if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -81,35 +82,33 @@ def _is_plain_archive(path: Path) -> bool:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a run's checkpoint onto the CPU.
 
     Raises:
         CheckpointError: one line that says why the file can't be used.
     """
     state = read(path)
     state = state if isinstance(state, dict) else {}
-    state.setdefault("trained_state", {})  # files from before there were averaged weights
-    missing = [key for key in ENTRIES if key not in state]
+    state.setdefault("trained_state", {})  # missing in files from before there were averaged weights
+    missing = [name for name in SCHEMA if name not in state]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")
     if type(state["format"]) is int and state["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}: update the program")
-    for key, kind in ENTRIES.items():
-        if not isinstance(state[key], kind) or isinstance(state[key], bool):
-            raise CheckpointError(f"{path} is damaged: its {key} is no {kind.__name__}")
-    if not all(type(part) is str for place in state["places"].items() for part in place):
-        raise CheckpointError(f"{path} is damaged: its places are no paths")
+    if misfit := find_misfit(state, SCHEMA):
+        raise CheckpointError(f"{path} is damaged: its {misfit} has the wrong type")
     sizes = [state["num_classes"] + 1, state["epoch"] + 1, state["latent_dim"], *state["image_shape"]]
-    if len(state["image_shape"]) != 3 or not all(type(size) is int and 0 < size < 2**31 for size in sizes):
-        raise CheckpointError(f"{path} is damaged: it holds sizes that can't be")
+    if len(state["image_shape"]) != 3 or not all(0 < size < 2**31 for size in sizes):
+        raise CheckpointError(f"{path} is damaged: its sizes are impossible")
+    if not all(isinstance(text, str) for place in state["places"].items() for text in place):
+        raise CheckpointError(f"{path} is damaged: its places are no paths")
     return state
 
 
-def is_weight(value: object, shape: torch.Size | None = None) -> bool:
-    """Whether a file holds a float32 tensor, of any shape or of this one, with all its numbers."""
+def is_weight(value: object) -> bool:
+    """Whether a file's entry is a dense float32 tensor whose numbers are all in the file."""
     return (
         isinstance(value, torch.Tensor)
         and (value.dtype, value.layout, value.device.type) == (torch.float32, torch.strided, "cpu")
-        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()  # a few, repeated by its strides
-        and value.shape == (value.shape if shape is None else shape)
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()  # strides of 0 repeat a number
     )

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: header, one live bar, a line per epoch, closing table."""
+"""What a person sees: lines and tables, one live progress bar, and warnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vae.system.files import FileError
 class Console:
     """Lines on stdout, the live bar and warnings on stderr; without a terminal there is no bar, only the lines.
 
-    Within its `with` block, what the package logs is printed too, a line a message.
+    Within its `with` block, what the package logs is printed too, one line per message.
 
     Args:
         quiet: print warnings only.
@@ -28,7 +28,7 @@ class Console:
         self.quiet = quiet
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a screen without × or – still gets its lines
+                stream.reconfigure(errors="replace")  # a terminal that can't show × or – still gets its lines
         self._bar: tqdm[Any] | None = None
         self._handler = _ConsoleHandler(self)
 
@@ -46,36 +46,36 @@ class Console:
         logger.setLevel(self._level_before)
 
     def say(self, line: str = "") -> None:
-        """A line that stays.
+        """Print a line that stays on the screen.
 
         Raises:
-            FileError: a log in the screen's place has no room.
+            FileError: the output goes to a file, and its disk is full.
         """
         if self.quiet:
             return
         try:
             tqdm.write(plain(line), file=sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader has left (`| head`); the training goes on
+        except BrokenPipeError:  # the reader of the pipe has left (`| head`); the training goes on
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise FileError(f"can't write to standard output: {error.strerror or error}") from None
 
     def warn(self, *lines: str) -> None:
-        """A framed warning that nobody can miss, `--quiet` or not."""
+        """Print a framed warning on stderr, even with `--quiet`."""
         rule = "!" * 78
         tqdm.write("\n".join([rule, *(f"!! {plain(line)}" for line in lines), rule]), file=sys.stderr)
 
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:
-        """A titled table of two columns."""
+        """Print a titled table of two columns."""
         width = max(len(name) for name, _ in rows)
         self.say(title)
         for name, value in rows:
             self.say(f"  {name:<{width}}  {value}")
 
     def start_bar(self, total: int, done: int = 0, *, unit: str = "images", title: str = "") -> None:
-        """Show the live bar over all that is to be done, in images or another unit."""
+        """Show the progress bar, over `total` images or another unit of which some are done already."""
         hidden = self.quiet or not sys.stderr.isatty()
         layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}"
         self._bar = tqdm(
@@ -91,23 +91,23 @@ class Console:
         )
 
     def advance(self, count: int) -> None:
-        """`count` more images are done."""
+        """Count more images as done."""
         if self._bar is not None:
             self._bar.update(count)
 
     def epoch_begins(self, epoch: int, num_epochs: int) -> None:
-        """Name the epoch on the bar."""
+        """Show the epoch's number on the bar."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {epoch}/{num_epochs}", refresh=False)
 
     def epoch_ends(self, line: str, figures: str) -> None:
-        """Leave the epoch's line on screen and put its figures on the bar."""
+        """Print the epoch's line, and show its figures on the bar."""
         self.say(line)
         if self._bar is not None:
             self._bar.set_postfix_str(figures)
 
     def close_bar(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -117,7 +117,7 @@ Table = list[tuple[str, str]]
 
 
 def short_path(path: Path) -> str:
-    """A path as a person types it: relative where it lies below the working directory."""
+    """A path as a person types it: relative if it lies below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

@@ -1,34 +1,30 @@
-"""How much memory there is, and one line in place of a process that dies for want of it."""
+"""How much memory is free, and one line for what needs more."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from vae.system.errors import UsageError
 
-# What PyTorch's allocators say, on a CPU, on a GPU and in the libraries that it calls.
+# The messages of PyTorch's allocators, on a CPU, on a GPU and in the libraries that it calls.
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
-CGROUPS = {  # of the memory controller, version 2 and 1: limit, use, and the part of its statistics that can be freed
-    "": ("memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
 
 
 class TooLargeError(UsageError):
-    """More than this machine's memory holds."""
+    """Something that needs more memory than is free."""
 
 
 def require(needed: float, what: str, device: torch.device | str = "cpu") -> None:
-    """Refuse what can't fit before any of it is made.
+    """Refuse what can't fit into memory before it is allocated.
 
     Args:
-        needed: bytes, at the least.
-        what: begins the message, such as `--image_size 256: the images`.
+        needed: bytes, a lower bound.
+        what: the start of the message, such as `--image_size 256: the images`.
         device: whose memory.
 
     Raises:
@@ -41,38 +37,16 @@ def require(needed: float, what: str, device: torch.device | str = "cpu") -> Non
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that can still be had; `None` where the system doesn't tell."""
+    """Bytes that are free; `None` where the system doesn't say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    return min([*_system_free(Path("/proc/meminfo")), *_cgroup_free(Path("/proc/self/cgroup"))], default=None)
-
-
-def _system_free(meminfo: Path) -> Iterator[int]:
-    """What Linux could give without harming anyone, swap included."""
-    with suppress(OSError, KeyError, ValueError):
-        found = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        yield 1024 * sum(int(found[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
-
-
-def _cgroup_free(membership: Path, root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What each of the groups that this process is in leaves of its limit: containers and batch systems set them."""
-    with suppress(OSError):
-        for line in membership.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            for controller in {"", "memory"} & set(controllers.split(",")):
-                folder = root / controller / path.lstrip("/")
-                for level in (folder, *folder.parents):
-                    if level.is_relative_to(root):
-                        yield from _group_free(level, *CGROUPS[controller])
-
-
-def _group_free(folder: Path, limit: str, use: str, freeable: str) -> Iterator[int]:
-    with suppress(OSError, ValueError, KeyError):  # no such level, or a limit of "max"
-        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        used = int((folder / use).read_text()) - int(statistics[freeable])
-        yield max(0, int((folder / limit).read_text()) - used)
+    try:
+        meminfo = Path("/proc/meminfo").read_text()
+    except OSError:  # not Linux
+        return None
+    return 1024 * sum(map(int, re.findall(r"^(?:MemAvailable|SwapFree): +(\d+) kB", meminfo, re.MULTILINE))) or None
 
 
 def format_bytes(size: float) -> str:
@@ -86,7 +60,7 @@ def format_bytes(size: float) -> str:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Tell an allocation that failed in one line.
+    """Replace the error of an allocation that failed by one line.
 
     Raises:
         TooLargeError: in place of what NumPy and PyTorch raise.
@@ -96,12 +70,12 @@ def explain_out_of_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError, ValueError) as error:
         if not is_out_of_memory(error):
             raise
-        hint = "try a smaller --batch_size or model, or another --device"
-        raise TooLargeError(f"this machine's memory is used up: {hint}") from None
+        hint = "lower --batch_size or --num_samples, make the model smaller, or choose another --device"
+        raise TooLargeError(f"out of memory: {hint}") from None
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an allocation failed, or an error came of one that did: a file half written, a stream not closed."""
+    """Whether an allocation failed, or this error followed from one that did, as a half-written file does."""
     while error:
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))):
             return True

@@ -1,11 +1,9 @@
-"""Ctrl-C and SIGTERM: finish cleanly at the next batch; a second one acts at once. And time limits."""
+"""Ctrl-C and SIGTERM: finish cleanly at the next batch; a second one acts at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
 
@@ -19,7 +17,7 @@ class Stopped(Exception):
 
 
 class Stopper:
-    """Within its `with` block a first signal is only remembered, until `check` raises it."""
+    """Within its `with` block the first signal is only remembered, until `check` raises `Stopped`."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     active: ClassVar[Stopper | None] = None  # the one whose `with` block is running
@@ -41,7 +39,7 @@ class Stopper:
         self._restore()
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal has come."""
+        """Raise `Stopped` if a signal was received."""
         if self.received is not None:
             raise Stopped(self.received)
 
@@ -62,22 +60,3 @@ def raise_if_stopped() -> None:
     """
     if Stopper.active is not None:
         Stopper.active.check()
-
-
-@contextmanager
-def time_limit(seconds: float, error: Exception) -> Iterator[None]:
-    """Raise `error` in what takes longer, even while it waits; only where there are alarms, and in the main thread."""
-    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise error
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -2,5 +2,6 @@
 
 from vae.training.epoch import train_epoch
 from vae.training.learner import Learner
+from vae.training.step import TrainingStep
 
-__all__ = ["Learner", "train_epoch"]
+__all__ = ["Learner", "TrainingStep", "train_epoch"]

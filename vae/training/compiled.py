@@ -1,35 +1,44 @@
 """A training step as one compiled graph: forward pass, gradients and Adam, with their passes over memory merged.
 
-What eager PyTorch does in some eighty operations are the matrix products and a handful of loops here: Adam itself casts
-the gradients that it reads, and the loss is one pass over the pixels in each direction. A GPU launches it as one graph.
+Eager PyTorch runs some eighty operations. Here the matrix products and a handful of loops remain: Adam itself casts the
+gradients that it reads, and the loss is one pass over the pixels in each direction. A GPU launches it as one graph.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae.config import Config
-from vae.model.objective import Objective
 from vae.system.distributed import ProcessGroup
 from vae.system.errors import UsageError, UserError
 
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
-WORTH_STEPS = 8000  # of a run: compiling takes 5 to 10 s, and saves a millisecond of a small step
+# Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
+TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
+WORTH_STEPS = 8000  # in a run: compiling takes 5 to 10 s and saves about a millisecond of a small step
 
 
 class CompileError(UserError):
-    """There is no compiler, or it can't make this step."""
+    """There is no compiler here, or it can't compile this step."""
 
 
 def should_compile(config: Config, device: torch.device, processes: ProcessGroup, *, images: int) -> bool:
-    """Whether a run's steps are to be compiled, if that can be done here; `images` are those of an epoch.
+    """Whether to compile a run's steps, as `--compile` says; `auto` does so where it saves time.
+
+    Args:
+        config: every knob, its precision resolved.
+        device: to train on.
+        processes: that train together.
+        images: in an epoch.
 
     Raises:
-        UsageError: `--compile on` where it can't be.
+        UsageError: `--compile on` where steps can't be compiled.
     """
     reason = ""
     if device.type not in ("cpu", "cuda"):
@@ -37,27 +46,27 @@ def should_compile(config: Config, device: torch.device, processes: ProcessGroup
     elif processes.world_size > 1:
         reason = "not with several processes"
     elif images < config.batch_size:
-        reason = f"no step of {images} images is whole with --batch_size {config.batch_size}"
+        reason = f"{images} images are fewer than --batch_size {config.batch_size}"
     elif config.precision == "fp16":
-        reason = "not with --precision fp16, whose gradients have to be looked at"
+        reason = "not with --precision fp16, whose gradients are checked before each update"
     if reason and config.compile == "on":
         raise UsageError(f"--compile on: {reason}; use auto or off")
-    steps = (config.num_epochs - 1) * (images // config.batch_size)  # whole ones, after the first epoch
+    steps = (config.num_epochs - 1) * (images // config.batch_size)  # full batches after the first epoch
     return not reason and (config.compile == "on" or (config.compile == "auto" and steps >= WORTH_STEPS))
 
 
 class CompiledStep:
-    """Takes the place of a step's operations, for batches of one size.
+    """Replaces a step's operations for batches of one size.
 
-    Works on the model's weights and the optimizer's state where they lie: the next step may be an eager one.
+    It changes the model's weights and the optimizer's state in place, so the next step may be an eager one.
 
     Args:
-        objective: the model's.
-        optimizer: Adam or AdamW, all of whose weights have been updated before.
-        grad_clip: largest norm of the gradient, 0 for any.
+        objective: the model's `Objective`.
+        optimizer: Adam or AdamW, which has updated all its weights at least once.
+        grad_clip: largest norm of the gradient; 0 for no limit.
     """
 
-    def __init__(self, objective: Objective, optimizer: torch.optim.Optimizer, grad_clip: float = 0.0) -> None:
+    def __init__(self, objective: nn.Module, optimizer: torch.optim.Optimizer, grad_clip: float = 0.0) -> None:
         (group,) = optimizer.param_groups
         self._objective, self._grad_clip = objective, grad_clip
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
@@ -68,53 +77,52 @@ class CompiledStep:
         )
         self._device = self._weights[0].device
         for tensor in (*self._counts, *self._means, *self._squares):
-            torch._dynamo.mark_static_address(tensor)  # what a CUDA graph may change in place
+            torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
         options = {"triton.cudagraphs": True} if self._device.type == "cuda" else {"cpp_wrapper": True}
         self._graph = torch.compile(
             self._step, fullgraph=True, dynamic=False, options={**options, "compile_threads": 1}
         )
 
     def compile(self, x: Tensor, y: Tensor, eps: Tensor) -> None:
-        """Compile for batches such as this one, and leave weights and state as they are.
+        """Compile for batches of this one's shapes, without changing the weights or the optimizer's state.
 
         Raises:
-            CompileError: of whatever layer of the compiler.
+            CompileError: any layer of the compiler failed.
         """
         if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
             raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
-        self._objective(x, y, eps, 1.0)  # what is looked at once, such as the pixels' range
+        self._objective(x, y, eps, 1.0)  # makes the checks of a first batch, such as that of the pixels' range
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
-        # As many steps as a process likes to make, each with its own graph.
+        # By default a process may compile this function only a few times; each CompiledStep has a graph of its own.
         settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
         try:
-            with torch._dynamo.config.patch(settings):
-                for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and played
+            with torch._dynamo.config.patch(settings), _silent(*TALKATIVE):
+                for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
                     self._graph(x, y, eps, factors, halted)
-        except (RuntimeError, OSError, AttributeError) as error:  # the last: a torch without these settings
+        except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
 
     def __call__(
         self, x: Tensor, y: Tensor, eps: Tensor, *, lr: float, beta: float, number: int, halted: Tensor
     ) -> Tensor:
-        """Update the weights by a batch, as `Objective` takes it.
+        """Update the weights by a batch.
 
         Args:
-            x: images.
-            y: labels.
-            eps: noise.
+            x: images in [0, 1], (B, C, H, W).
+            y: labels, (B,).
+            eps: noise, (B, D) or (S, B, D).
             lr: learning rate.
             beta: the KL's weight.
             number: of the step, counted from the run's first, 1.
-            halted: scalar; where it is not 0, or the loss is no number, the weights stay as they are.
+            halted: scalar; the weights don't change if it is not 0 or a term is not finite.
 
         Returns:
-            Loss, recon and KL, summed over the images, (3,).
+            Loss, reconstruction term and KL, summed over the images, (3,).
         """
         beta1, beta2 = self._betas
         factors = (1 - lr * self._decay, lr / (1 - beta1**number), (1 - beta2**number) ** -0.5, beta)
-        # The graph is made of scalars from outside: powers of a step's number would be taken anew for every weight.
+        # Scalars come from outside the graph, which would otherwise compute the powers again for every weight.
         return self._graph(x, y, eps, torch.tensor(factors).to(self._device, non_blocking=True), halted)
 
     def _step(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
@@ -123,7 +131,7 @@ class CompiledStep:
         gradients = torch.autograd.grad(parts[0].sum() / len(x), self._weights)
         terms = torch.stack([part.detach() for part in parts])  # (3, B)
         with torch.no_grad():
-            # A reduction, whose result is stored: sums of a few scalars would be taken anew for every weight.
+            # A reduction's result is stored; a sum of scalars would be computed again for every weight.
             go = (halted == 0) & terms.isfinite().all()
             if self._grad_clip:
                 norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
@@ -132,7 +140,7 @@ class CompiledStep:
         return terms.sum(1)
 
     def _adam(self, gradients: tuple[Tensor, ...], go: Tensor, kept: Tensor, rate: Tensor, correction: Tensor) -> None:
-        """Kingma & Ba 2015, algorithm 1, the weights decayed as in Loshchilov & Hutter 2019; nothing without `go`."""
+        """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; changes nothing unless `go`."""
         beta1, beta2 = self._betas
         for count in self._counts:
             count.add_(go)
@@ -145,3 +153,16 @@ class CompiledStep:
             weights.copy_(torch.where(go, weights * kept - change, weights))
             mean.copy_(torch.where(go, new_mean, mean))
             square.copy_(torch.where(go, new_square, square))
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Silence loggers for the length of the block."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -1,22 +1,22 @@
-"""Notices that training has left the numbers and tells what left them first, without waiting for the device each step.
+"""Stops a training whose terms, gradients or weights are no longer finite, and names which of them and the step.
 
-From the first step on whose terms are not finite, the weights stay as they are. So a look at them, up to a hundred
-steps later or, on a GPU, at the epoch's end, tells the cases apart: sound weights mean that the forward pass went
-wrong, others that the last step did.
+From the first step on whose terms are not finite, the weights don't move. So a check up to a hundred steps later can
+still tell the cases apart: with finite weights that step's forward pass failed, otherwise the update before it did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
 from vae.model.vae import VAE
+from vae.system.distributed import ProcessGroup
 from vae.system.errors import UserError
 
-CHECK_EVERY = 100  # steps between looks; a GPU would have to be waited for
-LEAST_SCALE = 2.0**-14  # of a float16 loss; gradients that overflow even so are no numbers
+CHECK_EVERY = 100  # steps; on a GPU once per epoch, since every check waits for the device
+SMALLEST_SCALE = 2.0**-14  # of a float16 loss; gradients that overflow even at this scale are not finite
 
 
 class DivergedError(UserError):
@@ -24,81 +24,59 @@ class DivergedError(UserError):
 
 
 class Watch:
-    """Keeps the terms of an epoch's steps and looks at them now and then.
+    """Keeps the terms of an epoch's steps, and checks them and the weights.
 
     Attributes:
+        terms: loss, reconstruction term and KL of each step, summed over its images, (steps, 3).
         halted: scalar, 1 from the first step on whose terms were not finite.
-
-    Args:
-        model: under training.
-        optimizer: of its parameters; only a fused one can be told to stand still.
-        scaler: of the loss; it skips float16 gradients that overflow, which is no fault unless they always do.
-        epoch: for the message.
-        steps: how many the epoch has.
-        total: the sum of a tensor over all processes that train.
     """
 
     def __init__(
-        self,
-        model: VAE,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        *,
-        epoch: int,
-        steps: int,
-        total: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        self, model: VAE, optimizer: Optimizer, scaler: GradScaler, processes: ProcessGroup, *, epoch: int, steps: int
     ) -> None:
-        self._total = total
         self._weights = dict(model.named_parameters())
-        self._optimizer, self._scaler, self._epoch, self._done = optimizer, scaler, epoch, 0
-        device = next(model.parameters()).device
-        self.terms = torch.zeros(steps, 3, device=device)  # loss, recon and kl of every step, summed over its images
-        self.halted = torch.zeros((), device=device)
-        self._can_halt = bool(optimizer.defaults.get("fused"))
-        if self._can_halt:
-            optimizer.found_inf = self.halted  # type: ignore[attr-defined]  # it makes no step where this is 1
+        self._optimizer, self._scaler, self._processes, self._epoch = optimizer, scaler, processes, epoch
+        self.terms = torch.zeros(steps, 3, device=next(model.parameters()).device)
+        self.halted = self.terms.new_zeros(())
+        self._steps_done = 0
+        fused = bool(optimizer.defaults.get("fused"))
+        if fused:
+            optimizer.found_inf = self.halted  # type: ignore[attr-defined]  # where this is 1, it makes no update
+        self._halts = fused and processes.world_size == 1  # else the weights may have moved after bad terms
 
-    def record(self, row: Tensor) -> None:
-        """Keep a step's loss, recon and kl, (3,), summed over its images, before its gradient moves the weights."""
-        self.terms[self._done] = row
-        self.halted.add_((row.sum() * 0).nan_to_num_(1.0)).clamp_(max=1)  # 0 times a number is 0, else NaN
-        self._done += 1
-        if self._done % CHECK_EVERY == 0 and self.halted.device.type != "cuda":
+    def record(self, terms: Tensor) -> None:
+        """Keep a step's loss, reconstruction term and KL, (3,), before its gradient moves the weights."""
+        self.terms[self._steps_done] = terms
+        self.halted.add_((terms.sum() * 0).nan_to_num_(1.0)).clamp_(max=1)  # 0 · x is 0 for a finite x, else NaN
+        self._steps_done += 1
+        if self._steps_done % CHECK_EVERY == 0 and not self.terms.is_cuda:
             self.check()
 
     def check(self) -> None:
-        """Look at everything so far.
-
-        Raises:
-            DivergedError: it names what was no longer finite, and at which step.
-        """
-        bad = ~self._total(self.terms[: self._done]).isfinite()  # (steps so far, 3)
-        unsound = ~self._total(torch.stack([weights.detach().sum() for weights in self._weights.values()])).isfinite()
-        if not bool(bad.any() | unsound.any()):
-            if self._scaler.is_enabled() and self._scaler.get_scale() < LEAST_SCALE:
-                raise self._error("float16 gradients were", self._done)
+        """Raise a DivergedError if anything so far was not finite; it names what was the first, and the step."""
+        finite = self._processes.all_reduce(self.terms[: self._steps_done]).isfinite()  # (steps so far, 3)
+        good_steps = int(finite.all(1).int().cumprod(0).sum())
+        weights = _parts_not_finite(self._weights)
+        if weights and good_steps and (self._halts or good_steps == self._steps_done):
+            means = {name: self._optimizer.state[w].get("exp_avg", self.halted) for name, w in self._weights.items()}
+            gradients = _parts_not_finite(means)  # Adam's running mean remembers them
+            what, step = f"gradient of the {gradients} was" if gradients else f"{weights}'s weights were", good_steps
+        elif good_steps < self._steps_done:
+            _, recon, kl = finite[good_steps].tolist()
+            what, step = (
+                f"{'loss' if recon and kl else 'KL term' if recon else 'reconstruction term'} was",
+                good_steps + 1,
+            )
+        elif self._scaler.is_enabled() and self._scaler.get_scale() < SMALLEST_SCALE:
+            what, step = "float16 gradients were", self._steps_done
+        else:
             return
-        hit = bad.any(1)
-        sound_steps = int(hit.nonzero()[0]) if hit.any() else self._done
-        if sound_steps and unsound.any() and (self._can_halt or not hit.any()):
-            raise self._error(self._broken(), sound_steps)
-        _, recon, kl = bad[sound_steps].tolist()
-        name = "reconstruction term" if recon else "KL term" if kl else "loss"
-        raise self._error(f"the {name} was", sound_steps + 1)
-
-    def _broken(self) -> str:
-        """What made the weights unsound: a gradient, which its running mean remembers, or too long a step."""
-        state = self._optimizer.state
-        gradients = self._parts(lambda weights: state[weights].get("exp_avg", weights.new_zeros(())))
-        weights = self._parts(lambda w: w)
-        told = f"the {weights}'s weights were" if weights else "the sum of the weights was"
-        return f"the gradient of the {gradients} was" if gradients else told
-
-    def _parts(self, of: Callable[[Tensor], Tensor]) -> str:
-        """The model's parts that have something not finite `of` a weight."""
-        found = [name.partition(".")[0] for name, weights in self._weights.items() if not of(weights).isfinite().all()]
-        return " and ".join(dict.fromkeys(found))
-
-    def _error(self, what: str, step: int) -> DivergedError:
         hint = "try a smaller --lr, --grad_clip 1, or --precision fp32"
-        return DivergedError(f"{what} no longer finite in epoch {self._epoch}, step {step}: {hint}")
+        raise DivergedError(f"the {what} no longer finite in epoch {self._epoch}, step {step}: {hint}")
+
+
+def _parts_not_finite(tensors: dict[str, Tensor]) -> str:
+    """The model's parts, such as `encoder and decoder`, of which a named tensor holds NaN or an infinite number."""
+    finite = torch.stack([tensor.detach().abs().max() for tensor in tensors.values()]).isfinite().tolist()
+    parts = [name.partition(".")[0] for name, good in zip(tensors, finite, strict=True) if not good]
+    return " and ".join(dict.fromkeys(parts))

@@ -1,12 +1,13 @@
-"""What learns: a model and all that moves it, from one epoch to the next, and from a checkpoint on."""
+"""A run's model and all that trains it: from one epoch to the next, and from a checkpoint on."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,19 +15,26 @@ from vae.config import Config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
-from vae.model.objective import Objective
+from vae.model.vae import VAE
+from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
-from vae.training.compiled import CompiledStep, should_compile
+from vae.training.compiled import should_compile
 from vae.training.divergence import DivergedError
-from vae.training.ema import WeightAverage
-from vae.training.epoch import compile_step, train_epoch
-from vae.training.footprint import check_fits
+from vae.training.epoch import train_epoch
 from vae.training.optimizer import build_optimizer, restore_optimizer
+from vae.training.step import TrainingStep
 
 
 class Learner:
-    """The tensors of a run; knows of no folder and no screen.
+    """The tensors of a run; it knows of no folder and no screen, and leaves torch's global random state alone.
+
+    Attributes:
+        epoch: number of epochs done.
+        model: the VAE under training.
+        eval_model: the VAE that is scored, drawn and saved: the averaged weights with `--ema`, else `model`.
+        parameters: number of the model's weights.
+        to_compile: whether `compile` should be called after the first epoch.
 
     Args:
         config: every knob, its precision resolved.
@@ -34,37 +42,46 @@ class Learner:
         processes: the processes that train it together.
 
     Raises:
-        TooLargeError: the machine can't hold it.
+        TooLargeError: the training doesn't fit into this machine's memory.
     """
 
     def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup) -> None:
         self.config, self.splits, self.processes = config, splits, processes
         self.device = splits.train.images.device
-        self.epoch = 0  # epochs behind it
+        self.epoch = 0
         self.num_classes = len(splits.class_names)
-        torch.manual_seed(config.seed)
         shape, images = splits.image_shape, len(splits.train)
-        check_fits(config, shape, num_classes=self.num_classes, images=images, device=self.device)
-        self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
+        check_memory(config, shape, num_classes=self.num_classes, images=images, device=self.device)
+        self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
+        with self._own_rng():
+            self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
         start_from_images(self.model, splits.train.images, config)
-        self.ema = WeightAverage(self.model, config.ema) if config.ema else None
-        self.eval_model = self.ema.model if self.ema else self.model  # what is scored, drawn and saved
+        self._optimizer = build_optimizer(config, self.model)
+        self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
+        self.eval_model = self.model if self._step.ema is None else cast(VAE, self._step.ema.module)
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.to_compile = should_compile(config, self.device, processes, images=images)
-        self._objective = processes.wrap(Objective(self.model, config))
-        self._optimizer = build_optimizer(config, self.model)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
-        self._compiled: CompiledStep | None = None
+
+    @contextmanager
+    def _own_rng(self) -> Iterator[None]:
+        """Let torch's global generator on the CPU go on where this run left it, and give it back as it was.
+
+        Initial weights come from it, and the noise of layers that draw by themselves, as dropout does.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._rng_state)
+            yield
+            self._rng_state = torch.get_rng_state()
 
     def compile(self) -> None:
-        """Compile the step, from the next epoch on; for once, whether it succeeds or not.
+        """Compile the step for the epochs to come; there is one attempt, whether it succeeds or not.
 
         Raises:
-            CompileError: it can't be done here.
+            CompileError: this machine can't compile it.
         """
         self.to_compile = False
-        self._compiled = compile_step(self.model, self.splits.train, self._optimizer, self.config)
+        self._step.compile(self.splits.train)
 
     def learn(self, on_batch: Callable[[int], None]) -> dict[str, Any]:
         """Train for an epoch. Returns its figures as they go into metrics.jsonl and TensorBoard.
@@ -73,23 +90,13 @@ class Learner:
             on_batch: called with each batch's image count; what it raises stops the epoch.
 
         Raises:
-            DivergedError: something is no longer a number.
+            DivergedError: a term, a gradient, a weight or a score is no longer finite.
         """
         started = time.perf_counter()
-        metrics = train_epoch(
-            self.model,
-            self.splits.train,
-            self._optimizer,
-            self.config,
-            epoch=self.epoch + 1,
-            generator=self._generator,
-            scaler=self._scaler,
-            ema=self.ema,
-            objective=self._objective,
-            compiled=self._compiled,
-            processes=self.processes,
-            on_batch=on_batch,
-        )
+        with self._own_rng():
+            metrics = train_epoch(
+                self._step, self.splits.train, epoch=self.epoch + 1, generator=self._generator, on_batch=on_batch
+            )
         seconds = time.perf_counter() - started
         self.epoch += 1
         row: dict[str, Any] = {"epoch": self.epoch}
@@ -100,7 +107,7 @@ class Learner:
 
     def _scores(self, name: str) -> dict[str, Any]:
         split = getattr(self.splits, name)
-        if not split:
+        if split is None:
             return {}
         scores = evaluate(self.eval_model, split, processes=self.processes)
         if not math.isfinite(scores.elbo):
@@ -108,12 +115,12 @@ class Learner:
         return {f"{name}/{term}": value for term, value in scores.as_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it: tensors and plain Python."""
+        """The learner's part of a checkpoint: tensors and plain Python."""
         return {
             "model_state": self.eval_model.state_dict(),
-            "trained_state": self.model.state_dict() if self.ema else {},
+            "trained_state": {} if self._step.ema is None else self.model.state_dict(),
             "optimizer_state": self._optimizer.state_dict(),
-            "scaler_state": self._scaler.state_dict(),
+            "scaler_state": self._step.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
             "image_shape": list(self.model.image_shape),
             "num_classes": self.num_classes,
@@ -121,31 +128,65 @@ class Learner:
             "random_state": {
                 "device": self.device.type,
                 "generator": self._generator.get_state(),
-                "torch": torch.get_rng_state(),  # for layers that draw by themselves, as dropout does
+                "torch": self._rng_state,
             },
         }
 
     def restore(self, state: dict[str, Any], source: Path) -> None:
-        """Take up what a checkpoint holds.
+        """Continue from a checkpoint.
 
         Raises:
             CheckpointError: it is another model's, or damaged.
         """
         self.epoch = state["epoch"]
+        scaler, random = self._step.scaler, state["random_state"]
         try:
             self.eval_model.load_state_dict(state["model_state"])
-            if self.ema:
+            if self._step.ema is not None:
                 self.model.load_state_dict(state["trained_state"])
             restore_optimizer(self._optimizer, state["optimizer_state"])
-            kinds = {name: type(value) for name, value in self._scaler.state_dict().items()}
+            kinds = {name: type(value) for name, value in scaler.state_dict().items()}
             if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
                 raise ValueError("its scaler's state is damaged")
-            self._scaler.load_state_dict(state["scaler_state"])
-            random = state["random_state"]
-            torch.set_rng_state(random["torch"])
+            scaler.load_state_dict(state["scaler_state"])
+            torch.Generator().set_state(random["torch"])  # refuses what is no state
+            self._rng_state = random["torch"]
             if random["device"] == self.device.type:
                 self._generator.set_state(random["generator"])
             else:  # another device's generator has another state: repeatable, but not the same bits
                 self._generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{source} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+
+
+def check_memory(
+    config: Config, image_shape: tuple[int, int, int], *, num_classes: int, images: int, device: torch.device
+) -> None:
+    """Refuse a training that can't fit, before anything is allocated: a rough count of the least it takes.
+
+    Args:
+        config: every knob.
+        image_shape: (C, H, W).
+        num_classes: of the data, 0 where it has none.
+        images: to train on; no batch is larger.
+        device: to train on.
+
+    Raises:
+        TooLargeError: one line with the flag to lower, what is needed and what is free.
+    """
+    with torch.device("meta"):  # shapes without memory
+        model = build_model(config, image_shape=image_shape, num_classes=num_classes)
+    prior = sum(weights.numel() for weights in model.prior.parameters())
+    net = sum(weights.numel() for weights in model.parameters()) - prior
+    pixels, conv = math.prod(image_shape), config.arch == "conv"
+    width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
+    batch = min(config.batch_size, images) * config.num_samples_train * (pixels + width)
+    floats = {  # by the flag to lower; of a weight there are four: itself, its gradient and Adam's two means
+        "base_channels" if conv else "hidden_dims": 4 * net,
+        "num_pseudo_inputs" if config.prior == "vamp" else "prior_width": 4 * prior,
+        "num_samples_train" if config.num_samples_train > config.batch_size else "batch_size": batch,
+    }
+    flag = max(floats, key=lambda name: floats[name])
+    value = getattr(config, flag)
+    value = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    memory.require(4 * sum(floats.values()), f"--{flag} {value}: training", device)

@@ -1,4 +1,4 @@
-"""The optimizer a Config asks for, and its state restored from a checkpoint."""
+"""The optimizer that a Config asks for, and its state restored from a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 
 from vae.config import Config
 from vae.model.vae import VAE
-from vae.system import checkpoint
 
 
 def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
@@ -20,20 +19,16 @@ def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
-    """Load the running means from a checkpoint; rates and the like are the configuration's, whatever the file says.
+    """Load Adam's step counts and running means from a checkpoint; its rates remain those of the configuration.
 
     Raises:
-        ValueError: means of other weights.
+        ValueError: the state of other weights.
     """
-    means = stored["state"]
-    shapes = [weights.shape for group in optimizer.param_groups for weights in group["params"]]
-    fitting = isinstance(means, dict) and (not means or means.keys() == set(range(len(shapes))))
-    for index, shape in enumerate(shapes if fitting and means else []):
-        expected = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
-        found = means[index]
-        fitting &= isinstance(found, dict) and found.keys() == expected.keys()
-        fitting = fitting and all(checkpoint.is_weight(found[name], expected[name]) for name in expected)
-        fitting = fitting and all(bool(found[name].isfinite().all()) for name in expected)
-    if not fitting:
+    groups = optimizer.state_dict()["param_groups"]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    expected = [{"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape} for weight in weights]
+    state = stored["state"]
+    shapes = {index: {name: value.shape for name, value in entry.items()} for index, entry in state.items()}
+    if shapes and shapes != dict(enumerate(expected)):
         raise ValueError("its optimizer's state is that of other weights")
-    optimizer.load_state_dict({"state": means, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

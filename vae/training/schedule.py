@@ -1,4 +1,4 @@
-"""Weights that change while training goes on, as functions of the epochs done so far (a fraction, 2.5 in mid-epoch)."""
+"""The learning rate and the KL's weight as functions of the epochs done so far (2.5 in the middle of the third)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def warmup(epochs_done: float, warmup_epochs: float) -> float:
-    """Grows linearly from 0 to 1 over `warmup_epochs`, and stays there; 1 throughout without a warm-up."""
+    """A factor that grows linearly from 0 to 1 over `warmup_epochs` and stays at 1; 1 throughout without a warm-up."""
     return min(1.0, epochs_done / warmup_epochs) if warmup_epochs else 1.0
 
 
@@ -15,10 +15,10 @@ def learning_rate(epochs_done: float, *, lr: float, schedule: str, warmup_epochs
 
     Args:
         epochs_done: in [0, num_epochs).
-        lr: its largest value.
+        lr: the largest learning rate.
         schedule: `constant`, or `cosine`, which falls from the end of the warm-up to 0 at `num_epochs`.
-        warmup_epochs: over which it grows linearly from 0.
-        num_epochs: the run's length.
+        warmup_epochs: length of the linear growth from 0.
+        num_epochs: length of the run.
     """
     factor = warmup(epochs_done, warmup_epochs)
     if schedule == "cosine" and epochs_done > warmup_epochs:

@@ -16,9 +16,9 @@ function ticks(low, high, most, whole) {
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
   if (whole) step = Math.max(1, Math.round(step));
-  const found = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) found.push(n * step);
-  return { found, digits: Math.max(0, -Math.floor(Math.log10(step))) };
+  const values = [];
+  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) values.push(n * step);
+  return { values, digits: Math.max(0, -Math.floor(Math.log10(step))) };
 }
 
 function startCurves({ epochs, panels }) {
@@ -36,11 +36,11 @@ function startCurves({ epochs, panels }) {
     const toY = (value) => top + (1 - (value - low + margin) / (high - low + 2 * margin)) * (height - top - bottom);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     const vertical = ticks(low - margin, high + margin, 4);
-    for (const value of vertical.found) {
+    for (const value of vertical.values) {
       picture.append(svg("line", { class: "rule", x1: left, x2: width - right, y1: toY(value), y2: toY(value) }));
       picture.append(svg("text", { x: left - 7, y: toY(value) + 4, "text-anchor": "end" }, value.toFixed(vertical.digits)));
     }
-    for (const epoch of ticks(first, last, 5, true).found) {
+    for (const epoch of ticks(first, last, 5, true).values) {
       picture.append(svg("text", { x: toX(epoch), y: height - 6, "text-anchor": "middle" }, String(epoch)));
     }
     const clip = `clip-${title.length}-${panels.findIndex((panel) => panel.title === title)}`;
@@ -90,17 +90,17 @@ function startCurves({ epochs, panels }) {
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * width;
     const share = (x - left) / (width - left - right);
-    const wanted = first + share * (last - first);
-    moveTo(epochs.reduce((best, epoch, i) => (Math.abs(epoch - wanted) < Math.abs(epochs[best] - wanted) ? i : best), 0));
+    const target = first + share * (last - first);
+    moveTo(epochs.reduce((best, epoch, i) => (Math.abs(epoch - target) < Math.abs(epochs[best] - target) ? i : best), 0));
   }
   group.addEventListener("pointermove", follow);
   group.addEventListener("pointerdown", follow);
   group.addEventListener("pointerleave", () => moveTo(epochs.length - 1));
   group.addEventListener("keydown", (event) => {
-    const wanted = { ArrowLeft: at - 1, ArrowRight: at + 1, PageDown: at - 10, PageUp: at + 10, Home: 0, End: epochs.length - 1 }[event.key];
-    if (wanted === undefined) return;
+    const target = { ArrowLeft: at - 1, ArrowRight: at + 1, PageDown: at - 10, PageUp: at + 10, Home: 0, End: epochs.length - 1 }[event.key];
+    if (target === undefined) return;
     event.preventDefault();
-    moveTo(wanted);
+    moveTo(target);
   });
 }
 

@@ -1,9 +1,9 @@
 "use strict";
-// The decoder in plain JavaScript: the steps that vae/explorer.py wrote down, on float32 arrays.
+// The decoder in plain JavaScript: the steps that vae/report/explorer.py lists, on float32 arrays.
 
 const KINDS = { float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
 
-/** A typed array from base64 of little-endian numbers, which is what every machine with a browser has. */
+/** A typed array from base64 of little-endian numbers, the byte order of every machine with a browser. */
 function unpack(blob) {
   const text = atob(blob.data);
   const bytes = new Uint8Array(text.length);
@@ -11,8 +11,8 @@ function unpack(blob) {
   return new KINDS[blob.dtype](bytes.buffer);
 }
 
-/** A function that hands out the next n of some values. */
-function taking(values) {
+/** A function that returns the next n of the values at each call. */
+function reader(values) {
   let used = 0;
   return (count) => values.subarray(used, (used += count));
 }
@@ -26,7 +26,7 @@ function erf(x) {
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
-/** E[x] of a continuous Bernoulli with these logits, as vae/losses.py has it. */
+/** E[x] of a continuous Bernoulli with these logits, as in vae/model/losses.py. */
 function continuousBernoulliMean(x) {
   if (Math.abs(x) < 0.1) return 0.5 + x / 12 - x ** 3 / 720;
   return 1 / (1 - Math.exp(-Math.max(-80, Math.min(80, x)))) - 1 / x;
@@ -78,19 +78,19 @@ function gate() {
   return (h) => h.slice(0, h.length / 2).map((value, i) => value * sigmoid(h[h.length / 2 + i]));
 }
 
-const eachBy = (f) => () => (h) => h.map(f);
+const elementwise = (f) => () => (h) => h.map(f);
 
 const STEPS = {
   linear,
   norm,
   residual,
   gate,
-  relu: eachBy((x) => (x > 0 ? x : 0)),
+  relu: elementwise((x) => (x > 0 ? x : 0)),
   leaky_relu: ({ slope }) => (h) => h.map((x) => (x > 0 ? x : slope * x)),
   elu: ({ alpha }) => (h) => h.map((x) => (x > 0 ? x : alpha * Math.expm1(x))),
-  silu: eachBy((x) => x * sigmoid(x)),
-  gelu: eachBy((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
-  tanh: eachBy(Math.tanh),
+  silu: elementwise((x) => x * sigmoid(x)),
+  gelu: elementwise((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
+  tanh: elementwise(Math.tanh),
 };
 
 /** One function from a list of steps, which take their weights in order. */
@@ -103,7 +103,7 @@ function chain(steps, weights) {
 function makeDecoder(model) {
   if (model.bank) return fromBank(model);
   const { steps, matrices, vectors } = model.program;
-  const run = chain(steps, { matrices: taking(unpack(matrices)), vectors: taking(unpack(vectors)) });
+  const run = chain(steps, { matrices: reader(unpack(matrices)), vectors: reader(unpack(vectors)) });
   const mean = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
   const classes = model.conditional ? model.classes.length : 0;
   const input = new Float32Array(model.latents + classes);
@@ -115,7 +115,7 @@ function makeDecoder(model) {
   };
 }
 
-/** In the decoder's place: the nearest of the images that were decoded beforehand. */
+/** A stand-in for the decoder: the nearest of the images that were decoded beforehand. */
 function fromBank(model) {
   const { bank, latents, conditional } = model;
   const places = unpack(bank.z), labels = unpack(bank.y), images = unpack(bank.images);

@@ -58,7 +58,7 @@ function addMap(model, point, morph) {
   if (model.classes.length <= 20) addLegend(model.classes, map);
 }
 
-/** A chip a class; pressed, it leaves only its class on the map. */
+/** A button for each class, which shows only that class on the map while it is pressed. */
 function addLegend(classes, map) {
   const chips = classes.map((name, label) => {
     const chip = element("button", { type: "button", className: "chip" }, element("i", {}), name);
@@ -77,7 +77,7 @@ function addLegend(classes, map) {
 
 function addSliders(model, point, morph) {
   const every = Array.from({ length: model.latents }, (_, index) => ({ index, low: -3, high: 3 }));
-  const units = model.units.length ? model.units : every; // of a collapsed model there is none
+  const units = model.units.length ? model.units : every; // a collapsed model has no active unit
   byId("sliders").hidden = false;
   const rows = units.map((unit, i) => {
     const row = slider(unit, point, morph);
@@ -136,13 +136,13 @@ function addClasses(classes, point, morph) {
   point.views.push(() => { inputs[point.y].checked = true; });
 }
 
-/** A function that goes to the next draw from the prior, or to the next of those that were decoded beforehand. */
-function drawing(model, point, known) {
-  const limited = model.bank && !model.map; // the images to start from come first there
+/** A function that goes to the next draw from the prior: the next one decoded beforehand where there is no decoder. */
+function drawer(model, point, starts) {
+  const limited = model.bank && !model.map; // which holds the images to start from first
   const draws = unpack(limited ? model.bank.z : model.draws);
   const labels = limited && model.conditional ? unpack(model.bank.y) : null;
   const count = draws.length / model.latents;
-  let drawn = limited ? known - 1 : -1;
+  let drawn = limited ? starts - 1 : -1;
   return () => {
     for (let tries = 0; tries < count; tries++) {
       drawn = (drawn + 1) % count;
@@ -152,7 +152,7 @@ function drawing(model, point, known) {
   };
 }
 
-/** Milliseconds that a decode takes here, over at least a dozen of them. */
+/** Milliseconds that a decode takes in this browser, averaged over at least a dozen. */
 function timeDecode(decode, point) {
   let count = 0;
   const began = performance.now();
@@ -171,7 +171,7 @@ function startExplorer(model) {
   if (!model.map && model.bank) document.querySelector(".explorer").classList.add("still");
   if (model.conditional) addClasses(model.classes, point, morph);
   addStarts(model, starts, (start) => morph.pick(start));
-  const random = drawing(model, point, starts.length);
+  const random = drawer(model, point, starts.length);
   byId("random").addEventListener("click", () => {
     morph.stop();
     random();
@@ -181,7 +181,7 @@ function startExplorer(model) {
     point.show(new Float32Array(model.latents));
   });
   if (!model.bank) {
-    timeDecode(decode, point); // until the browser has compiled the loop
+    timeDecode(decode, point); // once untimed, so that the browser compiles the loop
     const milliseconds = timeDecode(decode, point);
     byId("timing").textContent = `decoded here in ${milliseconds.toPrecision(2)} ms`;
     byId("timing").dataset.milliseconds = milliseconds;

@@ -1,5 +1,5 @@
 "use strict";
-// The plane of two latents: the test images' posterior means in the colours of their classes, and a point to move.
+// The map of two latents: the test images' posterior means, coloured by class, and a point to move.
 
 const NAME = 18; // letters of a class's name on the map
 
@@ -22,7 +22,7 @@ function makeMap(canvas, model, move) {
     const middle = (axis) => own.map((n) => points[2 * n + axis]).sort()[own.length >> 1] / 65535;
     return own.length ? [{ name, label, place: [middle(0), 1 - middle(1)] }] : [];
   });
-  let cloud = null, chosen = -1, last = [[0, 0], null];
+  let cloud = null, only = -1, last = [[0, 0], null];
 
   const size = () => canvas.clientWidth;
   const toX = (z1) => ((z1 - left) / side) * size();
@@ -65,7 +65,7 @@ function makeMap(canvas, model, move) {
     const colors = Array.from({ length: 10 }, (_, i) => css(`--class-${i}`));
     const radius = Math.max(1.5, Math.min(3.5, 120 / Math.sqrt(labels.length))) * Math.max(0.75, size() / 620);
     for (const n of order) {
-      const faded = chosen >= 0 && labels[n] !== chosen;
+      const faded = only >= 0 && labels[n] !== only;
       pen.fillStyle = labelled ? colors[labels[n] % 10] : css("--accent");
       pen.globalAlpha = faded ? 0.07 : 0.7;
       pen.beginPath();
@@ -82,8 +82,8 @@ function makeMap(canvas, model, move) {
     pen.font = `650 ${height}px ${css("--sans")}`;
     [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4.5];
     [pen.strokeStyle, pen.fillStyle] = [css("--card"), css("--ink")];
-    const shown = medians.filter(({ label }) => chosen < 0 || label === chosen);
-    const names = shown.map(({ name: whole, place: [x, y] }) => {
+    const visible = medians.filter(({ label }) => only < 0 || label === only);
+    const names = visible.map(({ name: whole, place: [x, y] }) => {
       const name = whole.length > NAME ? `${whole.slice(0, NAME - 1).trimEnd()}…` : whole;
       return { name, x: x * size(), y: y * size(), width: pen.measureText(name).width + 5, height: height + 3 };
     });
@@ -164,10 +164,10 @@ function makeMap(canvas, model, move) {
   canvas.addEventListener("pointermove", follow);
   new ResizeObserver(redraw).observe(canvas);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  return { draw, nearest, only: (label) => { chosen = label; redraw(); } };
+  return { draw, nearest, only: (label) => { only = label; redraw(); } };
 }
 
-/** Push boxes that overlap away from each other, the shorter way, and all of them into a square of this side. */
+/** Push overlapping boxes apart along the shorter way, and all of them into a square of this side. */
 function apart(boxes, side) {
   for (let round = 0; round < 60; round++) {
     boxes.forEach((a, i) => {
@@ -187,7 +187,7 @@ function apart(boxes, side) {
   }
 }
 
-/** 0 … count - 1 in an order that is the same each time. */
+/** 0 … count - 1, shuffled in the same way each time. */
 function shuffled(count) {
   const order = Uint32Array.from({ length: count }, (_, i) => i);
   let state = 1;

@@ -1,5 +1,5 @@
 "use strict";
-// Pictures that open large, a command that copies itself.
+// Opens pictures large, and copies the command.
 
 const viewer = byId("viewer");
 for (const button of document.querySelectorAll(".picture")) {
@@ -17,7 +17,7 @@ byId("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(command.textContent);
     byId("copy").textContent = "Copied";
-  } catch { // a page opened from a disk may not be let at the clipboard
+  } catch { // a page opened from a disk may not be allowed to use the clipboard
     window.getSelection().selectAllChildren(command);
     byId("copy").textContent = "Selected";
   }

@@ -25,7 +25,7 @@ function paint(canvas, pixels, [channels, height, width], scale) {
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
 
-/** Set a slider; its track is coloured between 0 and there. */
+/** Set a slider, and colour its track between 0 and the value. */
 function fill(slider, value) {
   slider.value = value;
   const share = (at) => (100 * (at - slider.min)) / (slider.max - slider.min);
@@ -77,7 +77,7 @@ class Morph {
     this.#place(t);
   }
 
-  /** Make a test image the end of the line, and go there; what was the end is now where it starts. */
+  /** Make a test image the end of the line and go there; the line now starts at what was its end. */
   pick(start) {
     this.stop();
     this.ends = [this.ends[1], start];
@@ -109,7 +109,7 @@ class Morph {
     byId("play").textContent = "Stop";
     const frame = (now) => {
       const laps = Math.max(0, now - began) / LAP;
-      if (calm.matches && laps >= 1) return this.goTo(1); // once, in nine steps, where motion is to be reduced
+      if (calm.matches && laps >= 1) return this.goTo(1); // where less motion is preferred: once, in nine steps
       const there = laps % 2 < 1 ? laps % 1 : 1 - (laps % 1);
       this.#place(calm.matches ? Math.floor(there * 9) / 9 : (1 - Math.cos(Math.PI * there)) / 2);
       this.#playing = requestAnimationFrame(frame);

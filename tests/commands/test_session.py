@@ -1,0 +1,94 @@
+"""Where commands write: names of their own that replace nothing unasked."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from vae.commands import session as module
+from vae.commands.session import Session
+from vae.config.options import Sample
+from vae.system.errors import UsageError
+from vae.system.files import FileError
+
+PAIR = ("morph.png", "morph.gif")
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Begin a command in a run's folder, without a model."""
+    monkeypatch.setattr(module, "open_run", lambda *args, **kwargs: SimpleNamespace(run_dir=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return lambda **options: Session(Sample(**options), console=None)
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_files_that_belong_together_share_the_next_free_number(start, tmp_path):
+    with start() as session:
+        assert session.paths(*PAIR) == [tmp_path / "sample/morph.png", tmp_path / "sample/morph.gif"]
+        (tmp_path / "sample/morph.gif").write_text("a result")
+    assert names(start().paths(*PAIR)) == ["morph-2.png", "morph-2.gif"]
+    assert names(start(overwrite=True).paths(*PAIR)) == ["morph.png", "morph.gif"]
+
+
+def test_two_commands_at_once_get_names_of_their_own(start, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        claimed = [path for paths in pool.map(lambda _: start().paths(*PAIR), range(40)) for path in paths]
+    assert len(set(claimed)) == 80 and all(path.exists() for path in claimed)
+    assert all(png.stem == gif.stem for png, gif in zip(claimed[::2], claimed[1::2], strict=True))
+
+
+def test_a_command_that_fails_leaves_no_empty_file_or_folder(start, tmp_path):
+    with pytest.raises(KeyboardInterrupt), start() as session:
+        session.paths(*PAIR)
+        session.folder("many")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), start() as session:
+        session.paths(*PAIR)[0].write_text("written before the interrupt")
+        raise KeyboardInterrupt
+    assert names((tmp_path / "sample").iterdir()) == ["morph.png"]
+
+
+def test_output_may_be_a_folder_or_a_file_that_names_the_others(start):
+    for output, expected in {
+        "new": ["new/morph.png", "new/morph.gif"],
+        "v1.0/": ["v1.0/morph.png", "v1.0/morph.gif"],
+        "a.GIF": ["a.png", "a.GIF"],
+    }.items():
+        assert start(output=output).paths(*PAIR) == [Path(name) for name in expected]
+    with pytest.raises(UsageError, match=r"a file ending in \.png or \.gif"):
+        start(output="a.jpg").paths(*PAIR)
+    with pytest.raises(UsageError, match="give a folder"):
+        start(output="a.pt").paths("a.pt", "b.pt")
+
+
+def test_an_existing_file_is_refused_unless_overwritten(start):
+    Path("a.png").write_text("precious")
+    for output in ("a.png", "a.gif"):
+        with start(output=output) as session, pytest.raises(UsageError, match=r"a\.png exists: choose another"):
+            session.paths(*PAIR)
+    assert names(Path().iterdir()) == ["a.png"]
+    Path("link.png").symlink_to("a.png")
+    with start(output="link.png") as session, pytest.raises(UsageError, match=r"link\.png exists"):
+        session.paths("x.png")
+    assert start(output="a.png", overwrite=True).paths(*PAIR)[0] == Path("a.png")
+    with pytest.raises(FileError, match="can't make"):
+        start(output="a.png/x/").paths(*PAIR)
+    assert Path("a.png").read_text() == "precious"
+
+
+def test_a_folder_of_many_files_is_numbered_or_must_be_empty(start, tmp_path):
+    assert [start().folder("many").name for _ in range(2)] == ["many", "many-2"]
+    many = tmp_path / "sample/many"
+    assert start(output=str(many)).folder("many") == many
+    (many / "x").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        start(output=str(many)).folder("many")
+    assert start(output=str(many), overwrite=True).folder("many") == many
+    with pytest.raises(FileError, match="can't make"):
+        start(output=str(many / "x"), overwrite=True).folder("many")

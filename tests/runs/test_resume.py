@@ -1,0 +1,181 @@
+"""A run that was stopped, killed or finished goes on where it was, to the bit."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from small_runs import assert_same_state, load_state, read_events, run_main
+
+from main import main
+from vae import load_model
+from vae.system import checkpoint
+from vae.system.checkpoint import CheckpointError
+from vae.system.stopping import Stopped
+from vae.training import learner as learner_module
+
+pytestmark = pytest.mark.usefixtures("no_finish")
+
+
+def read_rows(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypatch, capsys):
+    flags = ["--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1", "--run_name", "parts"]
+    assert run_main(tmp_path, "--num_epochs", "2", *flags) == 0
+    monkeypatch.chdir(tmp_path)  # from another working directory
+    assert main(["--resume", "outputs/parts", "--num_epochs", "4"]) == 0
+    whole, parts = finished_run / "outputs/whole", tmp_path / "outputs/parts"
+    assert_same_state(load_state(whole)["model_state"], load_state(parts)["model_state"])
+    generators = [load_state(run_dir)["random_state"]["generator"] for run_dir in (whole, parts)]
+    assert torch.equal(*generators)
+    for row, expected in zip(read_rows(parts), read_rows(whole), strict=True):
+        assert row == {**expected, "seconds": row["seconds"], "images_per_second": row["images_per_second"]}
+    assert [event.step for event in read_events(tmp_path / "runs/parts").Scalars("test/loss")] == [1, 2, 3, 4]
+    assert "2 of 4 epochs are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
+    finished_run, tmp_path, monkeypatch, capsys, number, code
+):
+    real, epochs = learner_module.train_epoch, []
+
+    def train_epoch(*args, on_batch, **kwargs):
+        epochs.append(1)
+
+        def batch(count):
+            if len(epochs) == 3:
+                os.kill(os.getpid(), number)
+            on_batch(count)
+
+        return real(*args, on_batch=batch, **kwargs)
+
+    monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
+    before = signal.getsignal(number)
+    assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
+    assert signal.getsignal(number) is before
+    out = capsys.readouterr().out
+    assert "holds epoch 2" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
+    monkeypatch.setattr(learner_module, "train_epoch", real)
+    assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
+    whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
+    assert_same_state(whole["model_state"], cut["model_state"])
+    assert [event.step for event in read_events(tmp_path / "runs/cut").Scalars("test/loss")] == [1, 2, 3, 4]
+
+
+SCHEDULES = "--lr_schedule cosine --lr_warmup_epochs 1 --kl_warmup_epochs 2"
+OPTIONS = {
+    "schedules": f"{SCHEDULES} --binarize dynamic --image_size 32",
+    "scaler": "--precision fp16 --grad_clip 1 --conditional --free_bits 0.1",
+    "conv": "--arch conv --base_channels 4 --recon_loss continuous_bernoulli --precision bf16",
+    "flow": "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --block residual",
+    "vamp": "--prior vamp --num_pseudo_inputs 20 --objective dreg --num_samples_train 2",
+    "gated": "--block gated --mean_bias --augment 0.5 --ema 0.99 --binarize dynamic",
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_options_resume_with_the_same_bits(tmp_path, monkeypatch, options):
+    flags = [*options.split(), "--num_epochs", "2", "--sample_every", "0", "--quiet"]
+    flags += ["--hidden_dims", "16", "16"]
+    assert run_main(tmp_path, "--run_name", "whole", *flags) == 0
+    real, epochs = learner_module.train_epoch, []
+
+    def train_epoch(*args, **kwargs):
+        epochs.append(1)
+        if len(epochs) == 2:
+            raise Stopped(signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
+    assert run_main(tmp_path, "--run_name", "cut", *flags) == 143
+    assert main(["--resume", str(tmp_path / "outputs/cut"), "--quiet"]) == 0
+    whole, cut = (load_state(tmp_path / "outputs" / name) for name in ("whole", "cut"))
+    assert_same_state(whole["model_state"], cut["model_state"])
+    assert_same_state(whole["trained_state"], cut["trained_state"])
+    assert whole["scaler_state"] == cut["scaler_state"] and bool(whole["trained_state"]) == ("--ema" in flags)
+    assert_same_state(load_model(tmp_path / "outputs" / "whole").state_dict(), whole["model_state"])
+
+
+def test_epochs_that_a_killed_run_recorded_but_did_not_checkpoint_are_not_doubled(tmp_path):
+    assert run_main(tmp_path, "--num_epochs", "2", "--run_name", "killed", "--checkpoint_every", "1") == 0
+    run_dir = tmp_path / "outputs" / "killed"
+    (run_dir / "checkpoints" / "epoch_001.pt").rename(run_dir / "checkpoints" / "last.pt")
+    with (run_dir / "metrics.jsonl").open("a") as stream:
+        stream.write('{"epoch": 3, "tra')
+    assert main(["--resume", str(run_dir)]) == 0
+    assert [row["epoch"] for row in read_rows(run_dir)] == [1, 2]
+    assert [event.step for event in read_events(tmp_path / "runs/killed").Scalars("test/loss")] == [1, 2]
+
+
+def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_doubles_nothing(tmp_path, monkeypatch):
+    real = checkpoint.save
+
+    def save(path, state):
+        if state["epoch"] == 1:
+            raise KeyboardInterrupt
+        real(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "first") == 130
+    monkeypatch.setattr(checkpoint, "save", real)
+    assert main(["--resume", str(tmp_path / "outputs/first")]) == 0
+    events = read_events(tmp_path / "runs/first")
+    assert [event.step for event in events.Scalars("test/loss")] == [1, 2, 3]
+    assert [event.step for event in events.Images("samples")] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lr", "0.1"], "--lr belongs to the run"),
+        (["--num_epochs", "3"], "has 4 epochs behind it"),
+        (["--run_name", "other"], "--run_name belongs to the run"),
+    ],
+)
+def test_a_flag_that_makes_it_another_run_is_refused(finished_run, capsys, flags, message):
+    assert main(["--resume", str(finished_run / "outputs/whole"), *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_resuming_nothing_says_so(tmp_path, capsys):
+    assert main(["--resume", str(tmp_path / "no")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["--resume", str(tmp_path / "empty")]) == 1
+    assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_weights_of_another_model_get_one_line(finished_run, tmp_path):
+    state = load_state(finished_run / "outputs/whole")
+    state["config"]["hidden_dims"] = (7,)
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x.pt: its weights are not those of a mlp-7-2d"):
+        load_model(tmp_path / "x.pt")
+
+
+def test_a_run_behind_a_link_and_one_that_was_moved_keep_their_places(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "disk" / "deep").mkdir(parents=True)
+    (home / "outputs").symlink_to("disk/deep")
+    monkeypatch.chdir(home)
+    flags = ["--output_dir", "outputs", "--log_dir", "runs", "--data_dir", "data", "--run_name", "r", "--quiet"]
+    assert run_main(home, *flags, "--sample_every", "0", "--num_epochs", "1") == 0
+    assert main(["--resume", "outputs/r", "--num_epochs", "2", "--quiet"]) == 0
+    monkeypatch.chdir(tmp_path)
+    home.rename(tmp_path / "moved")
+    assert main(["--resume", "moved/outputs/r", "--num_epochs", "3", "--quiet"]) == 0
+    assert not home.exists()
+    assert [event.step for event in read_events(tmp_path / "moved/runs/r").Scalars("lr")] == [1, 2, 3]
+
+
+def test_going_on_keeps_the_earlier_results_under_another_name_and_quiet_does_not_stick(tmp_path, capsys):
+    assert run_main(tmp_path, "--num_epochs", "1", "--run_name", "on", "--quiet") == 0
+    run_dir = tmp_path / "outputs/on"
+    (run_dir / "results.json").write_text("the first epoch's")
+    assert main(["--resume", str(run_dir), "--num_epochs", "2", "--dataset", "digits", "--precision", "auto"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out
+    assert (run_dir / "results_epoch_001.json").read_text() == "the first epoch's"
+    assert not (run_dir / "results.json").exists()
