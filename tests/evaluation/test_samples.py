@@ -165,9 +165,9 @@ def test_a_folder_that_can_t_be_written_costs_the_copy_only(splits, quick, tmp_p
 
 def test_real_images_are_nearer_to_real_ones_than_an_untrained_model_s_samples(splits, quick, tmp_path):
     model = VAE(2, hidden_dims=(8,)).eval()
-    found = sample_scores(model, splits, pixels="none", seed=0, cache_dir=tmp_path)
-    assert found["frechet"] > 5 * found["frechet_floor"] and found["kernel"] > 5 * found["kernel_floor"]
-    assert found["num_samples"] == len(splits.test)
+    scores = sample_scores(model, splits, pixels="none", seed=0, cache_dir=tmp_path)
+    assert scores["frechet"] > 5 * scores["frechet_floor"] and scores["kernel"] > 5 * scores["kernel_floor"]
+    assert scores["num_samples"] == len(splits.test)
 
 
 @pytest.mark.parametrize(
