@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -15,7 +15,6 @@ from vae.config import Config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
-from vae.model.vae import VAE
 from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
@@ -58,7 +57,7 @@ class Learner:
         start_from_images(self.model, splits.train.images, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
-        self.eval_model = self.model if self._step.ema is None else cast(VAE, self._step.ema.module)
+        self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.to_compile = should_compile(config, self.device, processes, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
