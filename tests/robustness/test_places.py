@@ -138,7 +138,7 @@ def test_a_checkpoint_s_log_folder_is_written_only_if_it_is_one(finished_run, tm
     torch.save(state, run_dir / "checkpoints/last.pt")
     before = files_below(tmp_path / "home")
     assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
-    assert "is no log folder of ours" in capsys.readouterr().err and files_below(tmp_path / "home") == before
+    assert "holds more than TensorBoard" in capsys.readouterr().err and files_below(tmp_path / "home") == before
 
 
 @pytest.mark.slow

@@ -66,9 +66,9 @@ def test_what_can_t_be_opened_gets_one_line(finished_run, tmp_path):
     messages = {
         "latest": "no run in .*: train one",
         "nothing": "no such run or checkpoint",
-        "folder": "is no run's folder",
-        "text.pt": "no checkpoint of ours, or it is damaged",
-        "foreign.pt": "no checkpoint of ours: it lacks",
+        "folder": "is not a run's folder",
+        "text.pt": "not a checkpoint of this program, or it is damaged",
+        "foreign.pt": "not a checkpoint of this program: it lacks",
         "newer.pt": "has format 99, this version reads 1",
     }
     for name, message in messages.items():

@@ -64,7 +64,7 @@ class Learner:
 
     @contextmanager
     def _own_rng(self) -> Iterator[None]:
-        """Let torch's global generator on the CPU go on where this run left it, and give it back as it was.
+        """Use this run's own state of torch's global CPU generator within the block; the caller's state is restored.
 
         Initial weights come from it, and the noise of layers that draw by themselves, as dropout does.
         """
@@ -148,7 +148,7 @@ class Learner:
             if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
                 raise ValueError("its scaler's state is damaged")
             scaler.load_state_dict(state["scaler_state"])
-            torch.Generator().set_state(random["torch"])  # refuses what is no state
+            torch.Generator().set_state(random["torch"])  # raises an error for anything that is not a state
             self._rng_state = random["torch"]
             if random["device"] == self.device.type:
                 self._generator.set_state(random["generator"])
