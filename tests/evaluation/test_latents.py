@@ -1,15 +1,15 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch.distributions import Categorical as Weights
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from vae.evaluation import latents as latent_quality
-from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
+from vae.evaluation import latents
+from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy, project_2d
 
 
 def standard_normal(z):
@@ -47,7 +47,7 @@ def test_the_information_of_gaussians_is_the_channel_s_capacity():
 
 @pytest.mark.parametrize("pairs", [10, 4_000_000])
 def test_the_aggregate_posterior_is_the_mixture_of_all_images_whatever_the_chunk(pairs, monkeypatch):
-    monkeypatch.setattr(latent_quality, "PAIRS_AT_ONCE", pairs)
+    monkeypatch.setattr(latents, "PAIRS_AT_ONCE", pairs)
     mu, logvar = 3 * torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 4, dtype=torch.float64) - 2
     z = draw(mu, logvar)
     posterior = Independent(Normal(mu, (0.5 * logvar).exp()), 1)
@@ -66,13 +66,14 @@ def clouds():
     return points[:500], y[:500], points[500:], y[500:]
 
 
-@pytest.mark.parametrize("pairs", [1200, 4_000_000])
-def test_knn_is_scikit_learn_s(clouds, pairs, monkeypatch):
-    monkeypatch.setattr(latent_quality, "PAIRS_AT_ONCE", pairs)
+def test_knn_is_a_majority_of_the_nearest_and_ties_go_to_the_lower_class(clouds):
     train, train_y, test, test_y = clouds
-    for k in (1, 5):
-        expected = KNeighborsClassifier(k, algorithm="brute").fit(train.double(), train_y).score(test.double(), test_y)
-        assert knn_accuracy(*clouds, k=k) == pytest.approx(expected)
+    for count in (1, 4):
+        nearest = torch.cdist(test.double(), train.double()).topk(count, largest=False).indices
+        votes = torch.nn.functional.one_hot(train_y[nearest], 3).sum(1)
+        expected = (votes.argmax(1) == test_y).double().mean().item()
+        assert knn_accuracy(*clouds, num_neighbours=count) == pytest.approx(expected)
+    assert knn_accuracy(train[:2], train_y[:2], test, test_y) < 1  # fewer points than neighbours
 
 
 def test_the_probe_is_scikit_learn_s_on_standardised_features(clouds):
@@ -86,3 +87,19 @@ def test_a_latent_that_never_moves_does_not_harm_the_probe(clouds):
     train, train_y, test, test_y = clouds
     train[:, 3], test[:, 3] = 7, 7
     assert probe_accuracy(train, train_y, test, test_y) > 0.5
+
+
+def test_pca_keeps_the_directions_of_the_largest_variance():
+    points = np.random.default_rng(0).normal(size=(200, 6)) * [3, 2, 1, 0.5, 0.1, 0.1] + 5
+    projected, axes = project_2d(points.astype(np.float32), "pca")
+    variances, directions = np.linalg.eigh(np.cov(points.T))
+    expected = (points - points.mean(0)) @ directions[:, :-3:-1]
+    np.testing.assert_allclose(np.abs(projected), np.abs(expected), atol=1e-4)
+    first, second = variances[:-3:-1] / variances.sum()
+    assert axes == (f"PC 1, {100 * first:.0f} % of the variance", f"PC 2, {100 * second:.0f} % of the variance")
+
+
+def test_one_latent_collapsed_ones_and_a_single_image_have_a_map_too():
+    for points in (np.random.default_rng(0).normal(size=(30, 1)), np.zeros((30, 3)), np.ones((1, 4))):
+        projected, axes = project_2d(points.astype(np.float32), "pca")
+        assert projected.shape == (len(points), 2) and np.isfinite(projected).all() and len(axes) == 2

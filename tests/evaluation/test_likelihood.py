@@ -8,9 +8,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
-from vae.evaluation.likelihood import importance_bounds
-from vae.evaluation.onednn import OneDNNLinear, quickened
-from vae.model.losses import gaussian_log_density, iwae_bound
+from vae.evaluation.likelihood import _noise, importance_bounds
 from vae.model.vae import VAE
 
 PIXELS, LATENTS = 900, 3
@@ -55,11 +53,11 @@ def split_of(count: int, shape: tuple[int, ...] = (1, 30, 30)) -> Split:
 def test_the_evidence_of_a_linear_gaussian_model_is_recovered():
     """120 images, two blocks; the standard error over images is that of the estimate's error, within four of which."""
     model, split = LinearVAE(widen=1.5, shift=0.3), split_of(120)
-    found = importance_bounds(model, split, num_samples=200)
-    error = -found.nll - PIXELS * HALF_LOG_PI - model.evidence(to_pixels(split.images))
+    bounds = importance_bounds(model, split, num_samples=200)
+    error = -bounds.nll - PIXELS * HALF_LOG_PI - model.evidence(to_pixels(split.images))
     assert abs(error.mean()) < 4 * error.std() / len(error) ** 0.5  # fails once in 16,000 seeds
     assert error.abs().max() < 0.3
-    assert (found.elbo < -found.nll - 0.05).all()  # the spoilt posterior costs more than it errs
+    assert (bounds.elbo < -bounds.nll - 0.05).all()  # the spoilt posterior costs more than it errs
 
 
 def test_the_bound_grows_with_the_number_of_samples():
@@ -73,15 +71,15 @@ def test_the_bound_grows_with_the_number_of_samples():
 def test_the_elbo_is_that_of_closed_form_terms():
     model, split = LinearVAE(widen=1.5, shift=0.3), split_of(50)
     x = to_pixels(split.images)
-    found = importance_bounds(model, split, num_samples=2000)
+    bounds = importance_bounds(model, split, num_samples=2000)
     mu, logvar = model.encode(x)
     mean = 0.5 + mu @ model.weight.T
     spread = (logvar.exp() @ model.weight.T.square()).sum(1)
     expected = (x.flatten(1) - mean).square().sum(1) + spread
-    torch.testing.assert_close(found.recon, expected.double(), atol=0.1, rtol=0)
+    torch.testing.assert_close(bounds.recon, expected.double(), atol=0.1, rtol=0)
     divergence = torch.distributions.kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(found.kl, divergence.double(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.elbo, -(found.recon + found.kl))
+    torch.testing.assert_close(bounds.kl, divergence.double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(bounds.elbo, -(bounds.recon + bounds.kl))
 
 
 def test_every_sample_counts_in_full_where_q_is_the_exact_posterior():
@@ -89,10 +87,10 @@ def test_every_sample_counts_in_full_where_q_is_the_exact_posterior():
     gram = model.precision
     model.weight = model.weight @ torch.linalg.eigh(gram).eigenvectors  # a posterior with independent latents
     model.precision = torch.eye(LATENTS) + 2 * model.weight.T @ model.weight
-    found = importance_bounds(model, split, num_samples=60)
-    torch.testing.assert_close(found.ess, torch.full((30,), 60.0, dtype=torch.float64), rtol=1e-4, atol=0)
+    bounds = importance_bounds(model, split, num_samples=60)
+    torch.testing.assert_close(bounds.ess, torch.full((30,), 60.0, dtype=torch.float64), rtol=1e-4, atol=0)
     exact = model.evidence(to_pixels(split.images)) + PIXELS * HALF_LOG_PI
-    torch.testing.assert_close(-found.nll, exact, atol=1e-3, rtol=0)
+    torch.testing.assert_close(-bounds.nll, exact, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("settings", [{}, {"arch": "conv", "base_channels": 4}, {"num_classes": 3}])
@@ -111,9 +109,7 @@ def test_figures_don_t_depend_on_what_is_decoded_at_a_time_nor_on_the_images_bes
 def test_running_sums_are_the_formula_over_all_samples_at_once():
     """The noise drawn again, the weights computed plainly in float64."""
     model, split = VAE(2, hidden_dims=(16,), image_shape=(1, 12, 12)), split_of(5, (1, 12, 12))
-    found = importance_bounds(model, split, num_samples=120, seed=3)
-    from vae.evaluation.likelihood import _noise
-
+    bounds = importance_bounds(model, split, num_samples=120, seed=3)
     eps = torch.cat([_noise(3, 0, block, 2) for block in range(3)])[:120, :5].double()
     model, x = model.double(), to_pixels(split.images).double()
     mu, logvar = model.encode(x)
@@ -125,27 +121,5 @@ def test_running_sums_are_the_formula_over_all_samples_at_once():
     )
     log_joint = log_p.log_prob(x).sum((2, 3, 4)) + Normal(0.0, 1.0).log_prob(z).sum(2)
     weights = (log_joint - Normal(mu, std).log_prob(z).sum(2)).exp()
-    torch.testing.assert_close(-found.nll, weights.mean(0).log(), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(found.ess, weights.sum(0) ** 2 / weights.square().sum(0), rtol=1e-3, atol=1e-3)
-
-
-def test_iwae_bound_is_the_log_of_the_mean_weight_and_survives_weights_that_float_can_t_hold():
-    weights = torch.rand(8, 3, dtype=torch.float64)
-    torch.testing.assert_close(iwae_bound(weights.log()), weights.mean(0).log())
-    torch.testing.assert_close(iwae_bound(weights.log() - 1e5), weights.mean(0).log() - 1e5)
-
-
-def test_gaussian_log_density_is_torch_s():
-    z, mu, logvar = torch.randn(3, 4, 5, 2, dtype=torch.float64)
-    expected = Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(-1)
-    torch.testing.assert_close(gaussian_log_density(z, mu, logvar), expected)
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
-def test_a_quickened_model_gives_the_same_logits_and_leaves_the_model_alone():
-    model = VAE(5, hidden_dims=(64, 32))
-    quick, z = quickened(model), torch.randn(300, 5)
-    assert any(isinstance(module, OneDNNLinear) for module in quick.modules())
-    assert not any(isinstance(module, OneDNNLinear) for module in model.modules())
-    with torch.no_grad():
-        torch.testing.assert_close(quick.logits(z), model.logits(z), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(-bounds.nll, weights.mean(0).log(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(bounds.ess, weights.sum(0) ** 2 / weights.square().sum(0), rtol=1e-3, atol=1e-3)

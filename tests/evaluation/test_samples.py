@@ -10,9 +10,8 @@ import torch
 
 from vae.data.datasets import load_splits
 from vae.evaluation import classifier
-from vae.evaluation import samples as sample_quality
 from vae.evaluation.classifier import Classifier, ClassifierError, load_or_train
-from vae.evaluation.samples import draw_samples, frechet_distance, kernel_distance, squared_mmd
+from vae.evaluation.samples import draw_samples, frechet_distance, kernel_distance, sample_scores, squared_mmd
 from vae.model.vae import VAE
 
 
@@ -82,9 +81,9 @@ def quick(monkeypatch):
 def test_the_classifier_is_trained_once_and_kept(splits, quick, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     random = torch.get_rng_state()
-    first, accuracy = load_or_train(splits, pixels="none", folder=tmp_path)
+    first, accuracy = load_or_train(splits, pixels="none", cache_dir=tmp_path)
     assert torch.equal(torch.get_rng_state(), random)
-    again, repeated = load_or_train(splits, pixels="none", folder=tmp_path)
+    again, repeated = load_or_train(splits, pixels="none", cache_dir=tmp_path)
     assert len(caplog.messages) == 1 and accuracy == repeated == again.accuracy(splits.test)
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
     assert len(list(tmp_path.glob("digits-28-none-*.pt"))) == 1
@@ -139,39 +138,41 @@ def test_a_kept_classifier_that_can_t_be_used_is_trained_anew_and_never_run(
     good = {name: torch.zeros_like(value) for name, value in Classifier((1, 28, 28), 10).state_dict().items()}
     monkeypatch.setattr(classifier, "_train", lambda model, train: model.load_state_dict(good))
     monkeypatch.setattr(Classifier, "accuracy", lambda model, test: float(not model.head.bias.any()))
-    load_or_train(splits, pixels="none", folder=tmp_path)
+    load_or_train(splits, pixels="none", cache_dir=tmp_path)
     (path,) = tmp_path.glob("digits-*.pt")
     harm(path)
     caplog.clear()
-    load_or_train(splits, pixels="none", folder=tmp_path)
-    assert len(caplog.messages) == 2 and "trained anew" in caplog.messages[0]
-    load_or_train(splits, pixels="none", folder=tmp_path)
+    load_or_train(splits, pixels="none", cache_dir=tmp_path)
+    assert len(caplog.messages) == 2 and "training it anew" in caplog.messages[0]
+    load_or_train(splits, pixels="none", cache_dir=tmp_path)
     assert len(caplog.messages) == 2  # the good one has taken its place
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_poor_classifier_is_refused_and_not_kept(splits, quick, tmp_path, monkeypatch):
     monkeypatch.setitem(classifier.BARS, "digits", 1.01)
-    with pytest.raises(ClassifierError, match=r"% of the test images, and 101.0% is its bar"):
-        load_or_train(splits, pixels="none", folder=tmp_path)
+    with pytest.raises(ClassifierError, match=r"%, below the required 101.0%"):
+        load_or_train(splits, pixels="none", cache_dir=tmp_path)
     assert not list(tmp_path.glob("digits-*"))
 
 
 def test_a_folder_that_can_t_be_written_costs_the_copy_only(splits, quick, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "file").touch()
-    load_or_train(splits, pixels="none", folder=tmp_path / "file" / "below")
+    load_or_train(splits, pixels="none", cache_dir=tmp_path / "file" / "below")
     assert "not kept" in caplog.messages[-1]
 
 
 def test_real_images_are_nearer_to_real_ones_than_an_untrained_model_s_samples(splits, quick, tmp_path):
     model = VAE(2, hidden_dims=(8,)).eval()
-    found = sample_quality.sample_quality(model, splits, pixels="none", seed=0, folder=tmp_path)
-    assert found["frechet"] > 5 * found["frechet_floor"] and found["kernel"] > 5 * found["kernel_floor"]
-    assert found["num_samples"] == len(splits.test)
+    scores = sample_scores(model, splits, pixels="none", seed=0, cache_dir=tmp_path)
+    assert scores["frechet"] > 5 * scores["frechet_floor"] and scores["kernel"] > 5 * scores["kernel_floor"]
+    assert scores["num_samples"] == len(splits.test)
 
 
-def test_what_can_t_be_judged_says_why(splits):
-    assert not sample_quality.missing_reason(splits)
-    assert "labels" in sample_quality.missing_reason(replace(splits, class_names=()))
-    assert "bar" in sample_quality.missing_reason(replace(splits, name="folder"))
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"class_names": ()}, "no labels"), ({"name": "folder"}, "no accuracy bar")]
+)
+def test_images_without_labels_or_a_bar_are_refused_with_the_reason(change, reason, splits, tmp_path):
+    with pytest.raises(ClassifierError, match=reason):
+        sample_scores(VAE(2), replace(splits, **change), pixels="none", seed=0, cache_dir=tmp_path)

@@ -13,7 +13,10 @@ from vae.model.losses import (
     free_bits_kl,
     gaussian_kl,
     gaussian_kl_per_dim,
+    gaussian_log_density,
+    iwae_bound,
     squared_error_recon,
+    standard_normal_log_density,
 )
 
 torch.manual_seed(0)
@@ -124,3 +127,16 @@ def test_free_bits_hold_each_latent_s_batch_mean_at_least_there():
     kl = torch.tensor([[0.0, 3.0, 1.0], [0.2, 5.0, 0.0]])
     assert free_bits_kl(kl, 0.0).item() == pytest.approx(0.1 + 4.0 + 0.5)
     assert free_bits_kl(kl, 0.3).item() == pytest.approx(0.3 + 4.0 + 0.5)
+
+
+def test_densities_are_torch_s():
+    z, mu, logvar = torch.randn(3, 4, 5, 2, dtype=torch.float64)
+    expected = Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+    torch.testing.assert_close(gaussian_log_density(z, mu, logvar), expected)
+    torch.testing.assert_close(standard_normal_log_density(z), Normal(0.0, 1.0).log_prob(z).sum(-1))
+
+
+def test_iwae_bound_is_the_log_of_the_mean_weight_and_survives_weights_that_float_can_t_hold():
+    weights = torch.rand(8, 3, dtype=torch.float64)
+    torch.testing.assert_close(iwae_bound(weights.log()), weights.mean(0).log())
+    torch.testing.assert_close(iwae_bound(weights.log() - 1e5), weights.mean(0).log() - 1e5)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.distributions import Bernoulli, ContinuousBernoulli
 
 from vae import VAE, interpolate
+from vae.model.networks import ACTIVATIONS
 from vae.model.vae import reparameterize
 
 
@@ -64,15 +66,11 @@ def test_a_conditional_model_uses_its_labels_and_asks_for_them(arch):
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "silu", "gelu", "tanh"])
 def test_activations_stand_between_the_layers(activation):
-    from vae.model.networks import ACTIVATIONS
-
     kinds = [type(m) for m in VAE(2, hidden_dims=(4, 4), activation=activation).modules()]
     assert kinds.count(ACTIVATIONS[activation]) == 4
 
 
 def test_a_continuous_bernoulli_s_decode_is_its_mean_not_its_parameter():
-    from torch.distributions import ContinuousBernoulli
-
     model, z = VAE(2, recon_loss="continuous_bernoulli"), torch.randn(3, 2) * 5
     expected = ContinuousBernoulli(logits=model.logits(z).double()).mean.float()
     torch.testing.assert_close(model.decode(z), expected, atol=1e-5, rtol=1e-4)
@@ -103,8 +101,9 @@ def test_unscaled_images_are_refused():
 
 
 def test_impossible_nets_are_refused():
-    with pytest.raises(ValueError, match="arch is 'cnn'"):
-        VAE(2, arch="cnn")
+    for name in ("arch", "prior", "recon_loss"):
+        with pytest.raises(ValueError, match=f"{name} is 'cnn': choose from"):
+            VAE(2, **{name: "cnn"})
     with pytest.raises(ValueError, match="multiples of 4"):
         VAE(2, arch="conv", image_shape=(1, 30, 30))
 
@@ -135,3 +134,36 @@ def test_sample_repeats_with_its_generator():
     model = VAE(2)
     first, second = (model.sample(3, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("prior", ["standard", "flow", "vamp"])
+def test_a_recon_of_several_samples_is_each_one_s(prior):
+    model = VAE(3, hidden_dims=(8,), prior=prior, num_pseudo_inputs=4)
+    x = torch.rand(5, 1, 28, 28)
+    output = model(x, eps=torch.randn(2, 5, 3))
+    assert output.logits.shape == (2, 5, 1, 28, 28)
+    expected = -Bernoulli(logits=output.logits).log_prob((x > 0.5).float()).sum((2, 3, 4))
+    torch.testing.assert_close(model.recon(output.logits, (x > 0.5).float()), expected)
+    single = torch.stack([model.logits(z) for z in output.z])
+    torch.testing.assert_close(output.logits, single)
+    assert model.sampled_kl(output).shape == (2, 5)
+
+
+def test_several_samples_of_a_conditional_model_keep_their_labels():
+    model = VAE(3, hidden_dims=(8,), num_classes=10)
+    x, y, eps = torch.rand(5, 1, 28, 28), torch.arange(5), torch.randn(2, 5, 3)
+    output = model(x, y, eps)
+    for sample in range(2):
+        torch.testing.assert_close(output.logits[sample], model(x, y, eps[sample]).logits)
+
+
+def test_a_learned_prior_s_kl_is_estimated_without_bias():
+    """Against the closed form: a new flow is N(0, I). 20,000 samples, six standard errors."""
+    model = VAE(3, hidden_dims=(8,), prior="flow")
+    standard = VAE(3, hidden_dims=(8,))
+    standard.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("prior")})
+    x = torch.rand(1, 1, 28, 28)
+    output = model(x.expand(20_000, -1, -1, -1))
+    estimate = model.kl(output)
+    exact = standard.kl(standard(x)).item()
+    assert estimate.mean().item() == pytest.approx(exact, abs=6 * estimate.std().item() / 20_000**0.5 + 1e-6)

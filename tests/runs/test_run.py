@@ -203,7 +203,7 @@ def test_best_is_chosen_on_validation_and_never_on_test(tmp_path, monkeypatch, n
         """Validation is best in epoch 2, test in epoch 3; validation comes first in each epoch."""
         calls.append(len(split))
         epoch, which = divmod(len(calls) - 1, 2)
-        return real(model, split)._replace(loss=[[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]][which][epoch])
+        return real(model, split)._replace(recon=[[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]][which][epoch], kl=0.0)
 
     monkeypatch.setattr(learner_module, "evaluate", evaluate)
     assert run_main(tmp_path, "--num_epochs", "3", "--val_split", "0.1", "--run_name", "b", "--quiet") == 0

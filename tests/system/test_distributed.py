@@ -1,4 +1,4 @@
-"""Two processes on the CPU, started as a person would, do what one does."""
+"""Two processes on the CPU, started by torchrun, train as one does."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def run_two(root, *flags):
     return subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [pytest.param("plain", marks=pytest.mark.slow), "record"])
 def test_two_processes_train_what_one_does(tmp_path, method):
     """The same global batches and noise: equal within the rounding of sums taken in another order.
 
@@ -52,15 +52,15 @@ def test_two_processes_train_what_one_does(tmp_path, method):
     )
 
 
-def test_shares_are_disjoint_and_complete():
+def test_shards_are_disjoint_and_complete():
     for size in (1, 2, 3):
-        shares = [ProcessGroup(rank, size).shard(torch.arange(10)).tolist() for rank in range(size)]
-        assert sorted(place for share in shares for place in share) == list(range(10))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        shards = [ProcessGroup(rank, size).shard(torch.arange(10)).tolist() for rank in range(size)]
+        assert sorted(index for shard in shards for index in shard) == list(range(10))
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
     assert ProcessGroup(1, 2).shard(torch.arange(6).reshape(2, 3), dim=1).tolist() == [[1], [4]]
 
 
-def test_alone_nothing_is_shared(monkeypatch):
+def test_without_torchrun_there_is_a_single_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with process_group("cpu") as processes:
         assert processes == SINGLE_PROCESS and processes.is_main
@@ -72,7 +72,7 @@ def test_one_named_device_is_refused_for_several_processes(monkeypatch):
         pass
 
 
-def test_a_mistake_is_told_once(tmp_path):
+def test_only_the_main_process_prints_a_mistake(tmp_path):
     done = run_two(tmp_path, *places(tmp_path), "--dataset", "digits", "--latent_dim", "0")
     assert done.returncode != 0
     assert done.stderr.count("error: --latent_dim 0") == 1
@@ -83,7 +83,7 @@ def test_a_mistake_is_told_once(tmp_path):
     [{"RANK": "x"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": ""}, {"WORLD_SIZE": "2", "RANK": "0"}],
     ids=str,
 )
-def test_an_environment_that_is_half_torchrun_s_gets_one_line(environment, monkeypatch, tmp_path, capsys):
+def test_an_incomplete_torchrun_environment_gets_one_line(environment, monkeypatch, tmp_path, capsys):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert main([*QUICK, *FLAGS, *places(tmp_path)]) == 2
@@ -91,6 +91,6 @@ def test_an_environment_that_is_half_torchrun_s_gets_one_line(environment, monke
     assert "with torchrun" in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_rank_that_was_left_behind_silences_no_mistake(monkeypatch, capsys):
+def test_a_leftover_rank_variable_silences_no_mistake(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     assert main(["--num_epochs", "0"]) == 2 and "--num_epochs 0" in capsys.readouterr().err

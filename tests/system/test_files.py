@@ -15,15 +15,6 @@ def test_a_locked_file_keeps_its_content_and_its_lock_ends_with_the_block(tmp_pa
     assert path.read_text() == "content"
 
 
-def test_a_link_in_the_lock_s_place_is_refused(tmp_path):
-    for target in ("thesis.tex", "nothing"):
-        (tmp_path / "thesis.tex").write_text("precious")
-        (tmp_path / target).with_suffix(".lock").symlink_to(target)
-        with pytest.raises(FileError, match="can't write"):
-            take_lock((tmp_path / target).with_suffix(".lock"))
-    assert (tmp_path / "thesis.tex").read_text() == "precious" and not (tmp_path / "nothing").exists()
-
-
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch, number):
     def flock(*given):

@@ -16,7 +16,7 @@ from torch import Tensor
 from vae.commands.session import Session
 from vae.config.options import Embed
 from vae.evaluation.elbo import posterior
-from vae.evaluation.latents import tsne
+from vae.evaluation.latents import project_2d
 from vae.plots import charts
 from vae.runs.trained import Trained
 from vae.system.files import write_csv, write_npz
@@ -54,21 +54,6 @@ def write(embedding: Embedding, npz_path: Path, csv_path: Path, *, class_names: 
 def _as_text(name: str) -> str:
     """A class name that no spreadsheet takes for a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
-
-
-def project_2d(points: np.ndarray, how: str, *, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
-    """Points (N, D) in the plane, (N, 2), by `tsne` or `pca`, and its axes' names."""
-    if how == "tsne":
-        return tsne(points, seed=seed), ("t-SNE 1", "t-SNE 2")
-    centred = points.astype(np.float64) - points.mean(0, dtype=np.float64)
-    _, strengths, axes = np.linalg.svd(centred, full_matrices=False)
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # the same way round everywhere
-    share = strengths**2 / max((strengths**2).sum(), 1e-300)
-    placed = centred @ axes[:2].T
-    names = [f"PC {i + 1}, {part:.0%} of the variance".replace("%", " %") for i, part in enumerate(share[:2])]
-    if len(names) < 2:  # one latent is a line
-        placed, names = np.column_stack([placed[:, 0], np.zeros(len(points))]), [*names, ""]
-    return placed, (names[0], names[1])
 
 
 METHODS = {"tsne": "t-SNE", "pca": "Principal components"}

@@ -127,7 +127,8 @@ def _download(url: str, *, md5: str, deadline: float) -> bytes:
                 if len(content) > MAX_BYTES:
                     raise DataError(f"more than {MAX_BYTES:,} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:  # a malformed redirect is a ValueError
-        raise DataError(_last_line(str(error)) or type(error).__name__) from None
+        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+        raise DataError(_last_line(reason) or type(error).__name__) from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise DataError(f"{len(content):,} bytes whose MD5 is not the official file's")
     return bytes(content)

@@ -1,4 +1,4 @@
-"""What is measured of a model: always in float32, with beta 1."""
+"""Scores of a trained model: always in float32, with beta 1."""
 
 from vae.evaluation.elbo import evaluate, posterior
 

@@ -1,4 +1,4 @@
-"""A small classifier, trained here once, on whose features drawn images are held against real ones.
+"""A small classifier, trained here once, on whose features samples are compared with real images.
 
 Shapes: B images, C channels, H height, W width.
 """
@@ -22,22 +22,24 @@ from vae.system.errors import UserError
 from vae.system.files import FileError
 from vae.system.stopping import raise_if_stopped
 
-# Test accuracy below which a classifier's features are not trusted; other data sets have no bar, and no measure.
-BARS = {"mnist": 0.985, "fashion_mnist": 0.88, "kmnist": 0.90, "digits": 0.95}
-BINARY_LOSS = 0.005  # what a class is harder to tell from binary pixels
 logger = logging.getLogger(__name__)
 
+# The test accuracy that a classifier must reach for its features to be used; samples of other data sets get no scores.
+BARS = {"mnist": 0.985, "fashion_mnist": 0.88, "kmnist": 0.90, "digits": 0.95}
+BINARY_LOSS = 0.005  # accuracy that binary pixels may cost
+
 WIDTHS, FEATURES = (32, 64), 128
-EPOCHS, LEAST_IMAGES, BATCH_SIZE, LR, SMOOTHING = 5, 60_000, 128, 4e-3, 0.1  # small sets are gone through more often
+EPOCHS, LEAST_IMAGES = 5, 60_000  # small data sets take more epochs, so that at least this many images are seen
+BATCH_SIZE, LR, SMOOTHING = 128, 4e-3, 0.1
 CHUNK = 1000  # images at a time
 
 
 class ClassifierError(UserError):
-    """A classifier that is not good enough to judge images by."""
+    """A classifier that is not accurate enough to judge samples by."""
 
 
 class Classifier(nn.Module):
-    """Two convolutions of stride 2, a layer of features, a linear layer of classes."""
+    """Two convolutions of stride 2, a layer of features, and a linear layer of classes."""
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """What the last hidden layer makes of images (B, C, H, W) in [0, 1]: (B, FEATURES) on the CPU."""
+        """The last hidden layer for images (B, C, H, W) in [0, 1]: (B, FEATURES), on the CPU."""
         return torch.cat([self.body(chunk) for chunk in x.split(CHUNK)]).cpu()
 
     def features_of(self, images: Tensor) -> Tensor:
@@ -65,45 +67,40 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def accuracy(self, split: Split) -> float:
-        """Share of a split's images whose class it names."""
+        """Share of a split's images that are classified correctly."""
         logits = torch.cat([self(to_pixels(chunk)) for chunk in split.images.split(CHUNK)])
         return (logits.argmax(1) == split.labels).double().mean().item()
 
 
-def load_or_train(
-    splits: Splits,
-    *,
-    pixels: str,
-    folder: Path,
-) -> tuple[Classifier, float]:
-    """The classifier of these training images, from `folder` or trained and kept there, and its test accuracy.
+def load_or_train(splits: Splits, *, pixels: str, cache_dir: Path) -> tuple[Classifier, float]:
+    """The classifier of these training images, and its test accuracy, from the cache or newly trained.
 
     Args:
-        splits: it learns from `train` and is checked on `test`, however it was come by; of a data set in `BARS`.
+        splits: of a data set in `BARS`; it is trained on `train` and checked on `test`.
         pixels: how they were made binary, for the file's name.
-        folder: may be read-only: then nothing is kept.
+        cache_dir: if it can't be written to, the classifier is not kept.
 
     Raises:
         ClassifierError: its accuracy is below the data set's bar.
     """
-    train, test = splits.train, splits.test
     bar = BARS[splits.name] - (BINARY_LOSS if pixels != "none" else 0)
-    path = folder / f"{splits.name}-{splits.image_shape[1]}-{pixels}-{_digest(train)}.pt"
-    model = _new(splits)
+    path = cache_dir / f"{splits.name}-{splits.image_shape[1]}-{pixels}-{_digest(splits.train)}.pt"
     if path.exists():
+        model = _untrained(splits)
         try:
             model.load_state_dict(checkpoint.read(path))
-            if (accuracy := model.eval().accuracy(test)) >= bar:
+            if (accuracy := model.eval().accuracy(splits.test)) >= bar:
                 return model, accuracy
-            logger.info("%s names %.1f%% of the test images: it is trained anew", path, 100 * accuracy)
-        except (CheckpointError, RuntimeError, TypeError, AttributeError):
-            logger.info("%s is damaged: it is trained anew", path)
+            logger.info("%s has a test accuracy of only %.1f%%: training it anew", path, 100 * accuracy)
+        except (CheckpointError, RuntimeError, TypeError):  # no checkpoint, other weights, no dict
+            logger.info("%s is damaged: training it anew", path)
     logger.info("training a small classifier of %s, once, to judge samples by ...", splits.title)
-    _train(model := _new(splits), train)
-    if (accuracy := model.accuracy(test)) < bar:
-        raise ClassifierError(f"the classifier names {accuracy:.2%} of the test images, and {bar:.1%} is its bar")
+    model = _untrained(splits)
+    _train(model, splits.train)
+    if (accuracy := model.accuracy(splits.test)) < bar:
+        raise ClassifierError(f"the classifier's test accuracy is {accuracy:.2%}, below the required {bar:.1%}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        cache_dir.mkdir(parents=True, exist_ok=True)
         checkpoint.write(path, model.state_dict())
     except (FileError, OSError) as error:
         logger.info("the classifier is not kept: %s", error)
@@ -111,7 +108,7 @@ def load_or_train(
 
 
 def _digest(train: Split) -> str:
-    """Of the recipe and of every image and label."""
+    """A digest of the recipe and of all training images and labels."""
     recipe = (WIDTHS, FEATURES, EPOCHS, LEAST_IMAGES, BATCH_SIZE, LR, SMOOTHING)
     digest = hashlib.sha256(f"{recipe} {tuple(train.images.shape)}".encode())
     for tensor in (train.images, train.labels):
@@ -119,15 +116,15 @@ def _digest(train: Split) -> str:
     return digest.hexdigest()[:12]
 
 
-def _new(splits: Splits) -> Classifier:
-    """With weights of seed 0; the caller's random numbers are left alone."""
+def _untrained(splits: Splits) -> Classifier:
+    """A classifier with weights of seed 0; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Classifier(splits.image_shape, len(splits.class_names)).to(splits.train.images.device)
 
 
 def _train(model: Classifier, train: Split) -> None:
-    """AdamW under a one-cycle schedule, batches of seed 0; leaves the model in eval mode."""
+    """AdamW with a one-cycle schedule and batches of seed 0; leaves the model in eval mode."""
     epochs = max(EPOCHS, math.ceil(LEAST_IMAGES / len(train)))
     generator = torch.Generator(train.images.device).manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR)

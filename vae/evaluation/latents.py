@@ -1,4 +1,4 @@
-"""What the latents carry: information about the image, and its class where a simple classifier finds it in them.
+"""What the latents carry: information about the image and its class; and maps of them in the plane.
 
 Shapes: N images, M images of another split, D latent_dim.
 """
@@ -15,17 +15,18 @@ from torch import Tensor
 from vae.model.losses import gaussian_log_density
 
 PAIRS_AT_ONCE = 4_000_000  # 32 MB of float64
-NEIGHBOURS = 5
+NUM_NEIGHBOURS = 5
 PROBE_STEPS = 2000
+MIN_SPREAD = 1e-6  # points whose standard deviation is below this are treated as one
 
 
 def aggregate_terms(
     mu: Tensor, logvar: Tensor, z: Tensor, log_prior: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The two halves of the KL, one sample of each per image: Hoffman & Johnson 2016, sec. 2.
+    """Split a one-sample KL(q(z|x) || p(z)) in two, image by image: Hoffman & Johnson 2016, sec. 2.
 
-    The aggregate posterior is that of these N images, q(z) = mean over them of q(z|x), so that the first half's mean,
-    the mutual information I(x; z), can't exceed log N. Their sum is a one-sample KL(q(z|x) || p(z)).
+    The aggregate posterior q(z) is the mean of q(z|x) over these N images. The mean of the first part is their mutual
+    information I(x; z), which therefore can't exceed log N; that of the second is KL(q(z) || p(z)).
 
     Args:
         mu: (N, D).
@@ -36,61 +37,72 @@ def aggregate_terms(
     Returns:
         log q(z|x) - log q(z), and log q(z) - log p(z): (N,) float64 each, nats per image.
     """
-    own = gaussian_log_density(z.double(), mu.double(), logvar.double())
-    log_q = _log_aggregate(z, mu, logvar)
-    return own - log_q, log_q - log_prior(z).double()
+    log_posterior = gaussian_log_density(z.double(), mu.double(), logvar.double())
+    log_aggregate = _log_aggregate(z, mu, logvar)
+    return log_posterior - log_aggregate, log_aggregate - log_prior(z).double()
 
 
 def _log_aggregate(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
-    """log of the mean over images of q(z|x), (N,) float64: the squares multiplied out, so that it is one product."""
+    """log of the mean of q(z|x) over images, (N,) float64; squares are multiplied out, which makes it one product."""
     mu, logvar, z = mu.double(), logvar.double(), z.double()
     precision = torch.exp(-logvar)
-    terms = torch.cat([precision, -2 * mu * precision], dim=1).T  # (2D, N)
+    factors = torch.cat([precision, -2 * mu * precision], dim=1).T  # (2D, N)
     constant = (mu.square() * precision + logvar + math.log(2 * math.pi)).sum(1)  # (N,)
     chunks = z.split(max(1, PAIRS_AT_ONCE // len(mu)))
-    exponents = (-0.5 * (torch.cat([chunk.square(), chunk], dim=1) @ terms + constant) for chunk in chunks)
+    exponents = (-0.5 * (torch.cat([chunk.square(), chunk], dim=1) @ factors + constant) for chunk in chunks)
     return torch.cat([part.logsumexp(1) for part in exponents]) - math.log(len(mu))
 
 
-def knn_accuracy(train: Tensor, train_y: Tensor, test: Tensor, test_y: Tensor, *, k: int = NEIGHBOURS) -> float:
-    """Share of test points whose `k` nearest training points vote for their class; ties go to the lower class.
+def knn_accuracy(
+    train: Tensor, train_y: Tensor, test: Tensor, test_y: Tensor, *, num_neighbours: int = NUM_NEIGHBOURS
+) -> float:
+    """Share of test points whose nearest training points vote for their class; ties go to the lower class.
 
     Args:
         train: (M, D).
         train_y: (M,) int64.
         test: (N, D).
         test_y: (N,) int64.
-        k: number of neighbours, Euclidean.
+        num_neighbours: how many of the nearest points vote, Euclidean.
     """
-    centre = train.mean(0)  # small numbers keep the multiplied-out squares exact
-    train, test = train - centre, test - centre
-    squares, k = train.square().sum(1), min(k, len(train))
-    hits = 0
-    for points, y in zip(*(t.split(max(1, PAIRS_AT_ONCE // len(train))) for t in (test, test_y)), strict=True):
-        nearest = torch.addmm(squares, points, train.T, alpha=-2).topk(k, dim=1, largest=False).indices
-        votes = torch.nn.functional.one_hot(train_y[nearest], int(train_y.max()) + 1).sum(1)
-        hits += int((votes.argmax(1) == y).sum())
-    return hits / len(test)
+    from sklearn.neighbors import KNeighborsClassifier  # importing it takes a second
+
+    classifier = KNeighborsClassifier(min(num_neighbours, len(train))).fit(train.cpu().numpy(), train_y.cpu().numpy())
+    return float(classifier.score(test.cpu().numpy(), test_y.cpu().numpy()))
 
 
 def probe_accuracy(train: Tensor, train_y: Tensor, test: Tensor, test_y: Tensor) -> float:
     """Accuracy of a logistic regression on standardised features, fitted on `train`; arguments as `knn_accuracy`."""
-    from sklearn.linear_model import LogisticRegression  # costs a second
+    from sklearn.linear_model import LogisticRegression  # importing it takes a second
 
     mean, std = train.mean(0), train.std(0).clamp(min=1e-12)
-    features, held_out = (((points - mean) / std).cpu().numpy() for points in (train, test))
+    features, test_features = (((points - mean) / std).cpu().numpy() for points in (train, test))
     probe = LogisticRegression(max_iter=PROBE_STEPS).fit(features, train_y.cpu().numpy())
-    return float(probe.score(held_out, test_y.cpu().numpy()))
+    return float(probe.score(test_features, test_y.cpu().numpy()))
 
 
-COLLAPSED = 1e-6  # a standard deviation below which points are one
+def project_2d(points: np.ndarray, method: str, *, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
+    """Project points (N, D) onto the plane, (N, 2), by `tsne` or `pca`; also returns the names of its two axes."""
+    if method == "tsne":
+        return tsne(points, seed=seed), ("t-SNE 1", "t-SNE 2")
+    from sklearn.decomposition import PCA  # importing it takes a second
+
+    if points.shape[1] == 1:  # one latent is a line
+        points = np.column_stack([points, np.zeros(len(points))])
+    if points.std(0).max() < MIN_SPREAD:
+        return points[:, :2], ("PC 1", "PC 2")
+    pca = PCA(2, svd_solver="full").fit(points.astype(np.float64))
+    first, second = (
+        f"PC {i}, {100 * part:.0f} % of the variance" for i, part in enumerate(pca.explained_variance_ratio_, 1)
+    )
+    return pca.transform(points), (first, second)
 
 
 def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:
     """t-SNE of points (N, D) in the plane, (N, 2). van der Maaten & Hinton 2008."""
-    from sklearn.manifold import TSNE  # costs a second, paid at the end of a run
+    from sklearn.manifold import TSNE  # importing it takes a second
 
     perplexity = min(30.0, (len(points) - 1) / 3)
-    apart = points.shape[1] > 1 and points.std(0).max() > COLLAPSED  # its start is divided by the spread
-    init = "pca" if apart else "random"
+    has_spread = points.shape[1] > 1 and points.std(0).max() > MIN_SPREAD  # a start from PCA is divided by it
+    init = "pca" if has_spread else "random"
     return TSNE(perplexity=perplexity, init=init, random_state=seed % 2**32).fit_transform(points)

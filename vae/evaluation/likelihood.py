@@ -1,7 +1,8 @@
-"""Importance-weighted likelihoods: log p(x) of every image from K samples of q(z|x), in memory that K doesn't touch.
+"""Importance-weighted likelihoods: log p(x) of every image from K samples of q(z|x), in memory independent of K.
 
-Always float32 nets and beta 1; sums over samples are float64. The noise comes in blocks of fixed size, each from the
-seed and its own place, so that no figure depends on how much is decoded at a time, and K samples are the first of more.
+Nets run in float32 with beta 1; sums over samples are float64. The noise comes in blocks of fixed size, each seeded by
+the seed and the block's place: no score depends on how much is decoded at a time, and a larger K adds to the samples of
+a smaller one.
 
 Shapes: N images of the split, B images of a block, S samples of a block, D latent_dim.
 """
@@ -19,23 +20,21 @@ from torch import Tensor
 from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import EVAL_SEED
-from vae.evaluation.onednn import quickened
-from vae.model.losses import RECON_LOSSES, Terms, gaussian_kl, gaussian_log_density, iwae_bound
-from vae.model.priors import StandardNormal
+from vae.model.losses import Terms, gaussian_kl, gaussian_log_density
 from vae.model.vae import VAE
 
-BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # a block of noise: changing them changes the noise
-LOGITS_AT_ONCE = 800_000  # of a CPU: 1,000 MNIST images, which stay in its cache
+BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # size of a block of noise: changing it changes the noise
+LOGITS_AT_ONCE = 800_000  # 1,000 MNIST images, which stay in a CPU's cache
 GPU_LOGITS_AT_ONCE = 2**25
 
 
 class ImageBounds(NamedTuple):
-    """What K samples say of every image: (N,) float64 on the CPU each, nats per image but for `ess`."""
+    """Bounds of every image from K samples: (N,) float64 on the CPU each; all but `ess` in nats per image."""
 
-    nll: Tensor  # minus the importance-weighted bound: at least -log p(x) on average, and equal to it as K grows
+    nll: Tensor  # minus the importance-weighted bound: on average above -log p(x), which it approaches as K grows
     elbo: Tensor
     recon: Tensor  # -log p(x|z), mean over the samples
-    kl: Tensor  # in closed form where the prior is the standard normal, else the mean over the samples
+    kl: Tensor  # in closed form if the prior is the standard normal, else the mean over the samples
     ess: Tensor  # effective sample size, (sum w)² / sum w², from 1 to K
 
 
@@ -49,23 +48,23 @@ def importance_bounds(
     logits_at_once: int | None = None,
     on_samples: Callable[[int], None] = lambda count: None,
 ) -> ImageBounds:
-    """Bounds on log p(x) for every image of a split. Burda et al. 2015, sec. 3 and 5.
+    """Compute bounds on log p(x) for every image of a split. Burda et al. 2015, sec. 3 and 5.
 
     Args:
         model: left in eval mode.
         split: on the model's device.
         num_samples: K.
         seed: of the noise.
-        logits_at_once: decoded pixels in memory at a time; the figures don't depend on it. `None`: what is quick.
-        on_samples: told how many more samples are decoded, N · K in all.
+        logits_at_once: decoded pixels in memory at a time; the scores don't depend on it. `None`: a fast choice.
+        on_samples: called with the number of newly decoded samples, N · K in all.
     """
     model.eval()
-    quick = quickened(model)
-    at_once = logits_at_once or (LOGITS_AT_ONCE if split.images.device.type == "cpu" else GPU_LOGITS_AT_ONCE)
+    if logits_at_once is None:
+        logits_at_once = LOGITS_AT_ONCE if split.images.device.type == "cpu" else GPU_LOGITS_AT_ONCE
     parts = []
     blocks = zip(split.images.split(BLOCK_IMAGES), split.labels.split(BLOCK_IMAGES), strict=True)
     for index, (images, y) in enumerate(blocks):
-        block = _Block(quick, to_pixels(images), y, chunk=max(1, at_once // images.numel()))
+        block = _Block(model, to_pixels(images), y, chunk=max(1, logits_at_once // images.numel()))
         for start in range(0, num_samples, BLOCK_SAMPLES):
             count = min(BLOCK_SAMPLES, num_samples - start)
             block.add(_noise(seed, index, start // BLOCK_SAMPLES, model.latent_dim)[:count, : len(images)])
@@ -74,24 +73,19 @@ def importance_bounds(
     return ImageBounds(*(torch.cat(values).cpu() for values in zip(*parts, strict=True)))
 
 
-def has_closed_form_kl(model: VAE) -> bool:
-    """Whether the prior is the standard normal, whose KL from q(z|x) needs no samples."""
-    return isinstance(model.prior, StandardNormal)
-
-
 def mse_log_normalizer(model: VAE) -> float:
-    """Nats per image that belong to -log p(x|z) and that `recon` leaves out: the constant of the squared error."""
+    """The constant of -log p(x|z) that the squared error leaves out of `recon`, nats per image; 0 for other losses."""
     return math.prod(model.image_shape) * 0.5 * math.log(math.pi) if model.recon_loss == "mse" else 0.0
 
 
 def _noise(seed: int, image_block: int, sample_block: int, latent_dim: int) -> Tensor:
-    """A whole block's eps (BLOCK_SAMPLES, BLOCK_IMAGES, D) on the CPU: every device scores with the same."""
+    """A block's eps (BLOCK_SAMPLES, BLOCK_IMAGES, D), on the CPU, so that every device scores with the same noise."""
     generator = np.random.default_rng([seed, image_block, sample_block])
     return torch.from_numpy(generator.standard_normal((BLOCK_SAMPLES, BLOCK_IMAGES, latent_dim), dtype=np.float32))
 
 
 class _Block:
-    """Running sums over the samples of a block of images, encoded once.
+    """Running sums over the samples of a block of images, which are encoded once.
 
     Args:
         model: in eval mode.
@@ -105,29 +99,25 @@ class _Block:
         self.mu, self.logvar = model.encode(x, y)
         self.count = 0
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        self.recon, self.sampled_kl = zero, zero  # sums over the samples so far
-        self.log_sum = self.log_sum_squares = zero - math.inf  # of the weights
+        self.recon_sum = self.kl_sum = zero
+        self.log_sum = self.log_sum_squares = zero - math.inf  # of the importance weights
 
     def add(self, eps: Tensor) -> None:
-        """Take in samples z = mu + sigma · eps, eps (S, B, D)."""
+        """Add the samples z = mu + sigma · eps, eps (S, B, D)."""
         z = self.mu + torch.exp(0.5 * self.logvar) * eps.to(self.mu.device)
-        recon = self._recon(z).double()  # (S, B)
+        chunks = [self.model.recon(self.model.logits(chunk, self.y), self.x) for chunk in z.split(self.chunk)]
+        recon = torch.cat(chunks).double()  # (S, B)
         kl = (gaussian_log_density(z, self.mu, self.logvar) - self.model.prior.log_prob(z)).double()
         log_weights = -recon - kl
         self.count += len(z)
-        self.recon, self.sampled_kl = self.recon + recon.sum(0), self.sampled_kl + kl.sum(0)
-        self.log_sum = torch.logaddexp(self.log_sum, iwae_bound(log_weights) + math.log(len(z)))
+        self.recon_sum, self.kl_sum = self.recon_sum + recon.sum(0), self.kl_sum + kl.sum(0)
+        self.log_sum = torch.logaddexp(self.log_sum, torch.logsumexp(log_weights, dim=0))
         self.log_sum_squares = torch.logaddexp(self.log_sum_squares, torch.logsumexp(2 * log_weights, dim=0))
 
-    def _recon(self, z: Tensor) -> Tensor:
-        """-log p(x|z), (S, B), a few samples at a time."""
-        loss = RECON_LOSSES[self.model.recon_loss]
-        return torch.cat([loss(self.model.logits(part, self.y), self.x) for part in z.split(self.chunk)])
-
     def bounds(self) -> ImageBounds:
-        """The bounds from all samples taken in, (B,) each."""
-        recon = self.recon / self.count
-        closed = has_closed_form_kl(self.model)
-        kl = gaussian_kl(self.mu, self.logvar).double() if closed else self.sampled_kl / self.count
+        """The bounds from all samples so far, (B,) each."""
+        recon, kl = self.recon_sum / self.count, self.kl_sum / self.count
+        if self.model.has_closed_form_kl:
+            kl = gaussian_kl(self.mu, self.logvar).double()
         nll = math.log(self.count) - self.log_sum
         return ImageBounds(nll, Terms(recon, kl).elbo, recon, kl, torch.exp(2 * self.log_sum - self.log_sum_squares))

@@ -1,4 +1,4 @@
-"""Everything that is measured of a trained model, as plain figures with their standard errors, seeds and caveats.
+"""All scores of a trained model: plain numbers with their standard errors, seeds, caveats and warnings.
 
 Shapes: N images, D latent_dim.
 """
@@ -19,21 +19,20 @@ from vae.data.pixels import BINARIZE_SEED, draw_once
 from vae.evaluation.classifier import ClassifierError
 from vae.evaluation.elbo import EVAL_SEED, evaluate, posterior
 from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
-from vae.evaluation.likelihood import ImageBounds, has_closed_form_kl, importance_bounds, mse_log_normalizer
-from vae.evaluation.samples import missing_reason, sample_quality
+from vae.evaluation.likelihood import ImageBounds, importance_bounds, mse_log_normalizer
+from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
 from vae.system.errors import UserError
 from vae.system.stopping import raise_if_stopped
 
-LEAST_ESS, MOST_BIAS = 5, 0.1  # beyond, importance sampling is not to be trusted: see `likelihood_warnings`
-Figure = dict[str, float]  # mean over images and its standard error
+MIN_ESS, MAX_BIAS = 5, 0.1  # limits beyond which importance sampling is not to be trusted: see `likelihood_warnings`
 
 
-class MeasureError(UserError):
-    """A model that gives no finite figures."""
+class EvaluationError(UserError):
+    """A model whose scores are not finite."""
 
 
-def measure(
+def evaluate_all(
     model: VAE,
     splits: Splits,
     *,
@@ -44,24 +43,25 @@ def measure(
     seed: int = EVAL_SEED,
     on_samples: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Likelihood, latents and samples of a model on the test images; plain values that fit into JSON.
+    """Score a model's likelihood, latents and samples on the test images; the result fits into JSON.
 
     Args:
         model: left in eval mode.
         splits: what it was trained on, on its device.
         protocol: how pixels were made into targets and scored.
-        binarize: of the training.
-        num_importance_samples: K.
+        binarize: the value of `--binarize` in training.
+        num_importance_samples: K, samples per test image.
         cache_dir: where the classifier that judges samples is kept.
-        seed: of all noise but that of the binarisation.
-        on_samples: told how many more samples are decoded, `num_decoded` in all.
+        seed: of all noise except that of the binarisation.
+        on_samples: called with the number of newly decoded samples, `num_decoded` in all.
 
     Raises:
-        MeasureError: a figure that is no finite number.
+        EvaluationError: a score is not finite.
     """
     model.eval()
-    splits = _all_binary(splits) if binarize == "dynamic" else splits
-    found: dict[str, Any] = {
+    if binarize == "dynamic":  # training images are drawn once, as the test images are
+        splits = replace(splits, train=_binarised(splits.train))
+    scores: dict[str, Any] = {
         "dataset": splits.title,
         "protocol": protocol,
         "unit": "nats per image; mean and standard error over images",
@@ -70,84 +70,87 @@ def measure(
         "num_importance_samples": num_importance_samples,
         "seed": seed,
     }
-    for name, split in _scored(model, splits.test, binarize).items():
+    for name, split in _scored_splits(model, splits.test, binarize).items():
         bounds = importance_bounds(model, split, num_samples=num_importance_samples, seed=seed, on_samples=on_samples)
-        found[name] = likelihood_figures(model, bounds, num_importance_samples)
+        scores[name] = likelihood_scores(model, bounds, num_importance_samples)
     raise_if_stopped()
-    found["latents"] = latent_figures(model, splits, seed=seed)
+    scores["latents"] = latent_scores(model, splits, seed=seed)
     raise_if_stopped()
-    found["samples"] = _sample_figures(model, splits, binarize, seed=seed, cache_dir=cache_dir)
-    if names := _not_finite(found):
-        raise MeasureError(f"the model's {names[0]} is no finite number: its weights have diverged")
-    return found | {"caveats": _caveats(model, binarize, found), "warnings": likelihood_warnings(found)}
+    try:
+        scores["samples"] = sample_scores(model, splits, pixels=binarize, seed=seed, cache_dir=cache_dir)
+    except ClassifierError as error:
+        scores["samples"] = {"missing": str(error)}
+    if names := _not_finite(scores):
+        raise EvaluationError(f"the model's {names[0]} is not a finite number: its weights have diverged")
+    return scores | {"caveats": _caveats(model, binarize, scores), "warnings": likelihood_warnings(scores)}
 
 
 def num_decoded(model: VAE, splits: Splits, *, binarize: str, num_importance_samples: int) -> int:
-    """How many samples `measure` decodes for its likelihoods."""
-    return len(_scored(model, splits.test, binarize)) * len(splits.test) * num_importance_samples
+    """The number of samples that `evaluate_all` decodes for its likelihoods."""
+    return len(_scored_splits(model, splits.test, binarize)) * len(splits.test) * num_importance_samples
 
 
-def _all_binary(splits: Splits) -> Splits:
-    """Training images drawn once, as the test images are."""
-    return replace(splits, train=_drawn(splits.train))
-
-
-def _drawn(split: Split) -> Split:
+def _binarised(split: Split) -> Split:
     return Split(draw_once(split.images.cpu(), seed=BINARIZE_SEED).to(split.images.device), split.labels)
 
 
-def _scored(model: VAE, test: Split, binarize: str) -> dict[str, Split]:
-    """The test images and, where a Bernoulli saw grey ones, their binary draw, of which it is a true likelihood."""
+def _scored_splits(model: VAE, test: Split, binarize: str) -> dict[str, Split]:
+    """The test images; for a Bernoulli of grey pixels also a binary draw of them, of which it is a true likelihood."""
     grey = binarize == "none" and model.recon_loss == "bce" and test.images.shape[1] == 1
-    return {"test": test} | ({"test_binarised": _drawn(test)} if grey else {})
+    return {"test": test, "test_binarised": _binarised(test)} if grey else {"test": test}
 
 
-def likelihood_figures(model: VAE, bounds: ImageBounds, num_samples: int) -> dict[str, Any]:
-    """Means over images of what `importance_bounds` gives, and how far they can be trusted.
+def likelihood_scores(model: VAE, bounds: ImageBounds, num_samples: int) -> dict[str, Any]:
+    """Means over images of the `importance_bounds`, and how far they can be trusted.
 
     Raises:
-        MeasureError: a mean that is no finite number.
+        EvaluationError: the likelihood is not finite.
     """
     if not bounds.nll.mean().isfinite():
-        raise MeasureError(f"the model's likelihood is {bounds.nll.mean().item()}: its weights have diverged")
-    figures: dict[str, Any] = {name: _figure(getattr(bounds, name)) for name in ("nll", "elbo", "recon", "kl")}
+        raise EvaluationError(f"the model's likelihood is {bounds.nll.mean().item()}: its weights have diverged")
     bits = (bounds.nll + mse_log_normalizer(model)) / (math.prod(model.image_shape) * math.log(2))
-    return figures | {
-        "gap": _figure(-bounds.elbo - bounds.nll),  # what the bound with one sample lacks
-        "bits_per_dim": _figure(bits),
+    return {
+        **{name: _mean_and_se(getattr(bounds, name)) for name in ("nll", "elbo", "recon", "kl")},
+        "gap": _mean_and_se(-bounds.elbo - bounds.nll),  # between the ELBO and the bound with K samples
+        "bits_per_dim": _mean_and_se(bits),
         "ess_median": bounds.ess.median().item(),
-        "ess_below_least": (bounds.ess < LEAST_ESS).double().mean().item(),
+        "ess_below_least": (bounds.ess < MIN_ESS).double().mean().item(),
         # E log of a mean of K weights is below log p(x) by var(w) / (2 K E[w]²): Burda et al. 2015, sec. 3
         "nll_bias": (0.5 * (1 / bounds.ess - 1 / num_samples)).mean().item(),
     }
 
 
-def latent_figures(model: VAE, splits: Splits, *, seed: int) -> dict[str, Any]:
+def latent_scores(model: VAE, splits: Splits, *, seed: int) -> dict[str, Any]:
     """What each latent carries, information and class accuracies of the posterior on the test images."""
     test, train = splits.test, splits.train
-    scores = evaluate(model, test, seed=seed)
+    elbo_scores = evaluate(model, test, seed=seed)
     mu, logvar = posterior(model, test)
     eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed)).to(mu.device)
     z = reparameterize(mu, logvar, eps)
     information, aggregate_kl = aggregate_terms(mu, logvar, z, model.prior.log_prob)
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "num_latents": model.latent_dim,
-        "active_units": scores.active_units,
-        "kl_per_dim": scores.kl_per_dim,
-        "mutual_information": _figure(information),
+        "active_units": elbo_scores.active_units,
+        "kl_per_dim": elbo_scores.kl_per_dim,
+        "mutual_information": _mean_and_se(information),
         "mutual_information_ceiling": math.log(len(test)),
-        "aggregate_kl": _figure(aggregate_kl),
+        "aggregate_kl": _mean_and_se(aggregate_kl),
     }
     if len(train.labels.unique()) < 2:
-        return found | {"missing": "kNN and probe: the images have fewer than two classes"}
+        return scores | {"missing": "kNN and probe: the images have fewer than two classes"}
     points = (posterior(model, train)[0], train.labels, mu, test.labels)
     for name, accuracy in (("knn_accuracy", knn_accuracy(*points)), ("probe_accuracy", probe_accuracy(*points))):
-        found[name] = {"mean": accuracy, "se": math.sqrt(accuracy * (1 - accuracy) / len(test))}
-    return found
+        scores[name] = {"mean": accuracy, "se": math.sqrt(accuracy * (1 - accuracy) / len(test))}
+    return scores
+
+
+def _mean_and_se(values: Tensor) -> dict[str, float]:
+    """Mean over images (N,) and its standard error."""
+    return {"mean": values.mean().item(), "se": values.std().item() / math.sqrt(len(values))}
 
 
 def _not_finite(value: Any, name: str = "") -> list[str]:
-    """Names of the figures that are infinite or NaN, such as `test elbo se`."""
+    """Names of the scores that are infinite or NaN, such as `test elbo se`."""
     if isinstance(value, dict):
         return [bad for key, inner in value.items() for bad in _not_finite(inner, f"{name} {key}".strip())]
     if isinstance(value, list):
@@ -155,74 +158,51 @@ def _not_finite(value: Any, name: str = "") -> list[str]:
     return [name] if isinstance(value, float) and not math.isfinite(value) else []
 
 
-def _sample_figures(
-    model: VAE,
-    splits: Splits,
-    binarize: str,
-    *,
-    seed: int,
-    cache_dir: Path,
-) -> dict[str, Any]:
-    if reason := missing_reason(splits):
-        return {"missing": reason}
-    try:
-        return sample_quality(model, splits, pixels=binarize, seed=seed, folder=cache_dir)
-    except ClassifierError as error:
-        return {"missing": str(error)}
-
-
-def likelihood_warnings(found: dict[str, Any]) -> list[str]:
+def likelihood_warnings(scores: dict[str, Any]) -> list[str]:
     """A line for each likelihood whose importance weights rest on too few samples.
 
-    The rule: half of the images have an effective sample size below `LEAST_ESS`, or the bias that the weights
-    themselves show is above `MOST_BIAS` nats. Weights with a heavy tail show less than they have.
+    That is where half of the images have an effective sample size below `MIN_ESS`, or the bias that the weights
+    themselves show exceeds `MAX_BIAS` nats. Weights with a heavy tail show less bias than they have.
     """
     lines = []
+    num_samples = scores["num_importance_samples"]
     for name in ("test", "test_binarised"):
-        figures = found.get(name)
-        if figures and (figures["ess_median"] < LEAST_ESS or figures["nll_bias"] > MOST_BIAS):
-            bias = f"by the weights' own account {figures['nll_bias']:.2f} nats too high"
-            alone = found["num_importance_samples"] == 1
+        likelihood = scores.get(name)
+        if likelihood and (likelihood["ess_median"] < MIN_ESS or likelihood["nll_bias"] > MAX_BIAS):
+            bias = f"by its weights' own estimate {likelihood['nll_bias']:.2f} nats too high"
             lines.append(
                 f"{name}: too few importance samples for its NLL: median effective sample size "
-                f"{figures['ess_median']:.1f}, {'which makes it the ELBO' if alone else bias}; "
-                f"raise --num_importance_samples from {found['num_importance_samples']:,}"
+                f"{likelihood['ess_median']:.1f}, {'which makes it the ELBO' if num_samples == 1 else bias}; "
+                f"raise --num_importance_samples from {num_samples:,}"
             )
     return lines
 
 
-def _caveats(model: VAE, binarize: str, found: dict[str, Any]) -> list[str]:
-    """What must be said beside the figures."""
-    lines = ["the NLL is an upper bound on average, tight as the number of importance samples grows"]
+def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
+    """What a reader must know to compare these scores with others."""
+    lines = ["the NLL is an upper bound on average, and tight as the number of importance samples grows"]
     if binarize == "none" and model.recon_loss == "bce":
-        bound = f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
         lines.append(
             "pixels between 0 and 1 as Bernoulli targets are no probabilities: NLL and bits per dimension compare with "
-            f"others of this protocol only{bound if 'test_binarised' in found else ''}"
+            "others of this protocol only"
         )
+    if "test_binarised" in scores:
+        lines[-1] += f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
     if binarize == "threshold":
-        lines.append("thresholded images are easier than drawn ones: comparable with this protocol only")
+        lines.append("thresholded images are easier than drawn ones: compare within this protocol only")
     if model.recon_loss != "bce":
-        constant = (
-            f"; NLL and recon leave out {mse_log_normalizer(model):.1f} nats of constant"
-            if mse_log_normalizer(model)
-            else ""
-        )
-        lines.append(f"bits per dimension are of a density on [0, 1]: add 8 for 8-bit levels{constant}")
-    if not has_closed_form_kl(model):
+        lines.append("bits per dimension are of a density on [0, 1]: add 8 for 8-bit levels")
+    if constant := mse_log_normalizer(model):
+        lines[-1] += f"; NLL and recon leave out {constant:.1f} nats of constant"
+    if not model.has_closed_form_kl:
         lines.append("the KL is a mean over samples: the prior has no closed form for it")
     if model.num_classes:
         lines.append(
-            "every figure is given the class, p(x|y); the encoder sees it too, which kNN and probe may find again"
+            "all scores are given the class, p(x|y); the encoder sees it too, so kNN and probe may read it off"
         )
-    lines.append(
+    return [
+        *lines,
         "I(x; z) is that of the test images, at most the logarithm of their number; KL(q(z) || p(z)) is the rest of "
-        "the KL, and close to that ceiling tells little of the prior"
-    )
-    lines.append("Fréchet and kernel distances are of this project's own features: never beside a published FID")
-    return lines
-
-
-def _figure(values: Tensor) -> Figure:
-    """Mean over images (N,) and its standard error."""
-    return {"mean": values.mean().item(), "se": values.std().item() / math.sqrt(len(values))}
+        "the KL; near that ceiling the split says little about the prior",
+        "Fréchet and kernel distances use this project's own features: never compare them with a published FID",
+    ]

@@ -1,7 +1,7 @@
 """How near samples are to real images, on the features of a classifier trained here.
 
-The features are this project's own: a distance is comparable with others of the same data, pixels and classifier, and
-never with a published FID or KID.
+The features are this project's own: compare a distance with others of the same data, pixels and classifier, and never
+with a published FID or KID.
 
 Shapes: N and M images of two sets, P features.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vae.data.datasets import Splits
-from vae.evaluation.classifier import BARS, CHUNK, load_or_train
+from vae.evaluation.classifier import BARS, CHUNK, ClassifierError, load_or_train
 from vae.model.vae import VAE
 
 SUBSETS, SUBSET_SIZE = 50, 1000
@@ -52,7 +52,7 @@ def squared_mmd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kernel_distance(a: Tensor, b: Tensor, *, seed: int) -> tuple[float, float]:
-    """Mean and standard deviation of `squared_mmd` over random subsets, of at most half of either set."""
+    """Mean and standard deviation of `squared_mmd` over random subsets, each at most half of either set."""
     generator = torch.Generator().manual_seed(seed)
     size = min(SUBSET_SIZE, len(a) // 2, len(b) // 2)
     a, b = a.double(), b.double()
@@ -66,15 +66,15 @@ def kernel_distance(a: Tensor, b: Tensor, *, seed: int) -> tuple[float, float]:
 
 @torch.no_grad()
 def draw_samples(model: VAE, labels: Tensor, *, binary: bool, seed: int) -> Tensor:
-    """As many draws of the model as there are labels (N,), which a conditional one follows: (N, C, H, W) in [0, 1].
+    """Draw an image per label, (N, C, H, W) in [0, 1]; only a conditional model looks at the labels.
 
     Args:
         model: on the labels' device, in eval mode.
         labels: (N,).
-        binary: pixels drawn from Bernoulli(mean); else their means.
+        binary: draw pixels from Bernoulli(mean); otherwise return their means.
         seed: of the draws.
     """
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: every device draws the same
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
     parts = []
     for y in labels.split(CHUNK):
         means = model.sample(len(y), y, generator=generator).cpu()
@@ -82,48 +82,38 @@ def draw_samples(model: VAE, labels: Tensor, *, binary: bool, seed: int) -> Tens
     return torch.cat(parts).to(labels.device)
 
 
-def sample_quality(
-    model: VAE,
-    splits: Splits,
-    *,
-    pixels: str,
-    seed: int,
-    folder: Path,
-) -> dict[str, Any]:
+def sample_scores(model: VAE, splits: Splits, *, pixels: str, seed: int, cache_dir: Path) -> dict[str, Any]:
     """Distances of samples from the training images, beside those of as many real test images.
 
     Args:
         model: in eval mode, on the splits' device.
-        splits: of a data set with a bar (`missing_reason`), training and test pixels of one kind.
-        pixels: how they were made binary; `none` has pixel means held against grey images, else draws against binary.
+        splits: training and test pixels of one kind.
+        pixels: how they were made binary: binary draws are compared with them, or pixel means if it is `none`.
         seed: of the draws.
-        folder: where the classifier is kept.
+        cache_dir: where the classifier is kept.
 
     Raises:
-        ClassifierError: the classifier is not good enough.
+        ClassifierError: there are no labels, no accuracy bar for these images, or the classifier is below it.
     """
+    if not splits.class_names:
+        raise ClassifierError("there are no labels to train a classifier on")
+    if splits.name not in BARS:
+        raise ClassifierError(f"no accuracy bar is set for a classifier of {splits.title}")
     binary, test = pixels != "none", splits.test
-    classifier, accuracy = load_or_train(splits, pixels=pixels, folder=folder)
+    classifier, accuracy = load_or_train(splits, pixels=pixels, cache_dir=cache_dir)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:MAX_SAMPLES]
     test = test.take(order)
     drawn = classifier.features(draw_samples(model, test.labels, binary=binary, seed=seed))
     real, held_out = (classifier.features_of(split.images) for split in (splits.train, test))
-    scale = real.square().mean().sqrt()  # the classifier's own, which says nothing
-    found: dict[str, Any] = {
+    scale = real.square().mean().sqrt()  # that of the classifier's features, which has no meaning
+    scores: dict[str, Any] = {
         "compared": "binary draws with binary images" if binary else "pixel means with grey images",
         "num_samples": len(drawn),
         "seed": seed,
         "classifier_accuracy": accuracy,
     }
     for suffix, features in (("", drawn), ("_floor", held_out)):
-        found[f"frechet{suffix}"] = frechet_distance(features / scale, real / scale)
+        scores[f"frechet{suffix}"] = frechet_distance(features / scale, real / scale)
         mean, std = kernel_distance(features / scale, real / scale, seed=seed)
-        found |= {f"kernel{suffix}": mean, f"kernel{suffix}_std_over_subsets": std}
-    return found
-
-
-def missing_reason(splits: Splits) -> str:
-    """Why samples of these images can't be judged here; empty where they can."""
-    if not splits.class_names:
-        return "there are no labels to train a classifier on"
-    return "" if splits.name in BARS else f"there is no bar for a classifier of {splits.title}"
+        scores |= {f"kernel{suffix}": mean, f"kernel{suffix}_std_over_subsets": std}
+    return scores

@@ -1,4 +1,4 @@
-"""From a Config to the parts of a run, and from a checkpoint back to a model."""
+"""From a Config to a model, and from a checkpoint back to one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from vae.system import checkpoint
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 
-MEAN_EPS = 0.001  # of a mean image's pixels from 0 and 1: those that are always black keep a finite logit
+MEAN_EPS = 0.001  # the mean image is kept this far from 0 and 1: pixels that are always black get a finite logit
 
 
 def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classes: int) -> VAE:
-    """The model that a Config means, for images (C, H, W) of `num_classes` classes (0: unlabelled)."""
+    """Build the model that a Config describes.
+
+    Args:
+        config: every knob.
+        image_shape: (C, H, W).
+        num_classes: of the data, 0 if it has no labels.
+    """
     if config.conditional and not num_classes:
         raise UsageError("--conditional needs labels, and these images have none: use class subfolders")
     return VAE(
@@ -43,46 +49,49 @@ def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classe
 
 @torch.no_grad()
 def start_from_images(model: VAE, images: Tensor, config: Config) -> None:
-    """Set what starts from training images, uint8 (N, C, H, W): pseudo-inputs, and the mean image as output bias."""
+    """Initialise the pseudo-inputs and, with `--mean_bias`, the output bias from training images, uint8 (N, C, H, W).
+
+    The bias is the logit of the mean image, so that training starts from a decoder that draws it.
+    """
     if isinstance(model.prior, VampPrior):
         count = len(model.prior.pseudo_logits)
-        chosen = torch.randint(len(images), (count,), generator=torch.Generator().manual_seed(config.seed))
-        model.prior.start_from(to_pixels(images[chosen.to(images.device)]))
+        index = torch.randint(len(images), (count,), generator=torch.Generator().manual_seed(config.seed))
+        model.prior.start_from(to_pixels(images[index.to(images.device)]))
     if config.mean_bias:
         mean = images.double().mean(0) / 255  # (C, H, W)
-        bias = torch.logit(mean, eps=MEAN_EPS).float()
+        logit = torch.logit(mean, eps=MEAN_EPS).float()
         if isinstance(model.decoder, MLPDecoder):
-            model.decoder.head.bias.copy_(bias.flatten())
-        else:  # a convolution has one bias a channel
-            model.decoder.body[-1].get_parameter("bias").copy_(bias.mean((1, 2)))
+            model.decoder.head.bias.copy_(logit.flatten())
+        else:  # a convolution has one bias per channel
+            model.decoder.body[-1].get_parameter("bias").copy_(logit.mean((1, 2)))
 
 
 def model_from_state(state: dict[str, Any], source: Path) -> VAE:
-    """The model in a loaded checkpoint, on the CPU, in eval mode; what it gives asks for no gradients.
+    """Build the model of a loaded checkpoint: on the CPU, in eval mode, its parameters without gradients.
 
     Raises:
-        CheckpointError: weights that don't fit the stored configuration, or are no numbers.
+        CheckpointError: the weights don't fit the stored configuration, or are not finite; the message names `source`.
     """
     config = stored_config(state["config"], source)
     channels, height, width = state["image_shape"]
     weights = state["model_state"]
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
-    if not all(map(checkpoint.is_weight, weights.values())):
+    if not all(isinstance(name, str) and checkpoint.is_weight(tensor) for name, tensor in weights.items()):
         raise misfit
-    if not all(weight.isfinite().all() for weight in weights.values()):
-        raise CheckpointError(f"{source}: its weights are not all finite numbers, so that nothing can be made of them")
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise CheckpointError(f"{source}: its weights are not all finite numbers, so the model is useless")
     try:
-        with torch.device("meta"):  # shapes without memory: what a damaged file claims is never allocated
+        with torch.device("meta"):  # shapes without memory: a damaged file can't make us allocate what it claims
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
-        # A plain dict: with `assign`, torch leaves a mark in a state dict's metadata, and the next load assigns too.
+        # As a plain dict: `assign` marks the metadata of a state dict, and the next load of it would assign too.
         model.load_state_dict(dict(weights), assign=True)
-    except (RuntimeError, AttributeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):  # the last two: impossible sizes
         raise misfit from None
     return model.eval().requires_grad_(False)
 
 
 def load_model(path: str | Path) -> VAE:
-    """Load a trained model from a checkpoint or a run's folder (its `checkpoints/last.pt`).
+    """Load a trained model from a checkpoint, or from a run's folder (its `checkpoints/last.pt`).
 
     Returns:
         The model on the CPU, in eval mode, without gradients.

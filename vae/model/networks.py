@@ -1,9 +1,9 @@
-"""Encoders and decoders. Constructors take numbers; `build.py` reads them from a Config.
+"""Encoders and decoders: dense and convolutional nets.
 
-A class y, where a net is conditional, is a one-hot vector (B, K): K extra inputs of a dense layer, K constant extra
+A conditional net also takes the class y as a one-hot vector (B, K): K extra inputs of a dense layer, K constant extra
 channels of a convolution.
 
-Shapes: B batch, C channels, H height, W width, D latent_dim, K num_classes.
+Shapes: B batch, C channels, H height, W width, D latent_dim, K num_classes, F base_channels.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
 }
-
-
-CHANNELS_LAST = torch.channels_last  # the layout that convolutions are fastest in: a third of the time on a CPU
+CHANNELS_LAST = torch.channels_last  # convolutions in this memory layout take a third of the time on a CPU
+ImageShape = tuple[int, int, int]  # (C, H, W)
 
 
 class GatedBlock(nn.Module):
-    """A linear layer times the sigmoid of another. Dauphin et al. 2017, eq. 1; the layer of Tomczak & Welling 2018."""
+    """A linear layer times the sigmoid of another. Dauphin et al. 2017, eq. 1; used by Tomczak & Welling 2018."""
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -42,7 +41,7 @@ class GatedBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """h + outer(activation(inner(norm(h)))): He et al. 2016, the norm before the layers."""
+    """h + outer(activation(inner(norm(h)))): a residual block with the norm first. He et al. 2016."""
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
@@ -57,20 +56,21 @@ class ResidualBlock(nn.Module):
 
 
 def dense_layers(widths: Sequence[int], activation: str, block: str = "plain") -> nn.Sequential:
-    """Dense layers through `widths`.
+    """Build dense layers of the given widths.
 
     Args:
-        widths: inputs, then the width of every layer.
-        activation: a key of ACTIVATIONS; a gated layer has its gate in its place.
-        block: `plain`, a linear layer and the activation; `gated`; or `residual`, a block each, with a linear layer
-            before where the width changes, and the norm and activation that such a net ends with.
+        widths: the number of inputs, then the width of every layer.
+        activation: a key of ACTIVATIONS; gated layers don't use it.
+        block: `plain` is a linear layer and the activation; `gated` is a GatedBlock; `residual` is a ResidualBlock,
+            preceded by a linear layer where the width changes, with a norm and the activation after the last one.
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         if block == "gated":
             layers.append(GatedBlock(fan_in, fan_out))
         elif block == "residual":
-            layers += [nn.Linear(fan_in, fan_out)] if fan_in != fan_out or not layers else []
+            if fan_in != fan_out or not layers:
+                layers.append(nn.Linear(fan_in, fan_out))
             layers.append(ResidualBlock(fan_out, activation))
         else:
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
@@ -79,43 +79,47 @@ def dense_layers(widths: Sequence[int], activation: str, block: str = "plain") -
     return nn.Sequential(*layers)
 
 
+def _with_class(h: Tensor, y: Tensor | None) -> Tensor:
+    """Inputs of a dense layer, followed by the class if there is one."""
+    return h if y is None else torch.cat([h, y], dim=1)
+
+
 class MLPEncoder(nn.Module):
-    """Images to the parameters of q(z|x): pixels -> hidden_dims -> (mu, logvar)."""
+    """Dense layers from the pixels through `hidden_dims` to mu and logvar of q(z|x)."""
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: ImageShape,
         hidden_dims: Sequence[int],
         latent_dim: int,
         *,
-        activation: str = "relu",
-        block: str = "plain",
-        num_classes: int = 0,
+        activation: str,
+        block: str,
+        num_classes: int,
     ) -> None:
         super().__init__()
         self.body = dense_layers([math.prod(image_shape) + num_classes, *hidden_dims], activation, block)
         self.head = nn.Linear(hidden_dims[-1], 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), of the images' type."""
-        x = x.flatten(1)
-        h = self.body(x if y is None else torch.cat([x, y], dim=1))
+        """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
+        h = self.body(_with_class(x.flatten(1), y))
         mu, logvar = self.head(h).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
 
 class MLPDecoder(nn.Module):
-    """Latents to logits of the pixels: D -> hidden_dims -> pixels."""
+    """Dense layers from the latents through `hidden_dims` to the pixels' logits."""
 
     def __init__(
         self,
         latent_dim: int,
         hidden_dims: Sequence[int],
-        image_shape: tuple[int, int, int],
+        image_shape: ImageShape,
         *,
-        activation: str = "relu",
-        block: str = "plain",
-        num_classes: int = 0,
+        activation: str,
+        block: str,
+        num_classes: int,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
@@ -124,21 +128,14 @@ class MLPDecoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to logits (B, C, H, W)."""
-        h = self.body(z if y is None else torch.cat([z, y], dim=1))
-        return self.head(h).unflatten(1, self.image_shape)
+        return self.head(self.body(_with_class(z, y))).unflatten(1, self.image_shape)
 
 
 class ConvEncoder(nn.Module):
-    """Four 3×3 convolutions, the two middle ones of stride 2, then a linear layer to (mu, logvar)."""
+    """Four 3×3 convolutions, the middle two of stride 2, and a linear layer to mu and logvar of q(z|x)."""
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        base_channels: int,
-        latent_dim: int,
-        *,
-        activation: str = "leaky_relu",
-        num_classes: int = 0,
+        self, image_shape: ImageShape, base_channels: int, latent_dim: int, *, activation: str, num_classes: int
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
@@ -150,26 +147,20 @@ class ConvEncoder(nn.Module):
         self.head = nn.Linear(base_channels * (height // 4) * (width // 4), 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) or flat in [0, 1] to mu (B, D) and logvar (B, D), of the images' type."""
-        x = x.reshape(-1, *self.image_shape)  # (B, C, H, W)
+        """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
+        x = x.reshape(-1, *self.image_shape)
         if y is not None:
             x = torch.cat([x, y[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)  # (B, C + K, H, W)
-        h = self.body(x.contiguous(memory_format=CHANNELS_LAST))  # (B, base_channels, H / 4, W / 4)
+        h = self.body(x.contiguous(memory_format=CHANNELS_LAST))  # (B, F, H / 4, W / 4)
         mu, logvar = self.head(h.flatten(1)).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
 
 class ConvDecoder(nn.Module):
-    """A linear layer, then four transposed 3×3 convolutions that mirror the encoder's."""
+    """A linear layer and four transposed 3×3 convolutions that mirror the encoder's."""
 
     def __init__(
-        self,
-        latent_dim: int,
-        base_channels: int,
-        image_shape: tuple[int, int, int],
-        *,
-        activation: str = "leaky_relu",
-        num_classes: int = 0,
+        self, latent_dim: int, base_channels: int, image_shape: ImageShape, *, activation: str, num_classes: int
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -184,5 +175,5 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to logits (B, C, H, W)."""
-        h = self.stem(z if y is None else torch.cat([z, y], dim=1))
-        return self.body(h.unflatten(1, self.coarse_shape).contiguous(memory_format=CHANNELS_LAST))
+        h = self.stem(_with_class(z, y)).unflatten(1, self.coarse_shape)  # (B, F, H / 4, W / 4)
+        return self.body(h.contiguous(memory_format=CHANNELS_LAST))

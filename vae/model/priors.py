@@ -1,6 +1,6 @@
-"""p(z): the standard normal, and priors that are learned with the nets.
+"""p(z): the standard normal, and two priors that are learned with the nets.
 
-Shapes: D latent_dim, K num_pseudo_inputs, N draws, Q quantiles.
+Shapes: D latent_dim, K num_pseudo_inputs, N draws, Q quantiles; (...) is any batch of latents, such as (S, B).
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ from torch import Tensor, nn
 
 from vae.model.losses import standard_normal_log_density
 
-SCALE_LIMIT = 2.0  # a coupling stretches no latent by more than e^2: bounded, so that no step can blow up
+SCALE_LIMIT = 2.0  # a coupling stretches no latent by more than e²: a bound, so that no step can blow up
 
 
 class Prior(nn.Module):
-    """What every prior offers."""
+    """A distribution of latents. A subclass has `log_prob`, and `from_noise` or a `sample` of its own."""
+
+    latent_dim: int
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z), nats, (...,), for latents (..., D)."""
+        raise NotImplementedError
+
+    def from_noise(self, eps: Tensor) -> Tensor:
+        """Map standard normal noise (..., D) to latents (..., D)."""
         raise NotImplementedError
 
     def sample(
@@ -32,25 +38,25 @@ class Prior(nn.Module):
         device: torch.device | str = "cpu",
         temperature: float = 1.0,
     ) -> Tensor:
-        """Draws, (N, D).
+        """Draw latents, (N, D).
 
         Args:
             n: N.
-            generator: of the noise, on whatever device; `None` is torch's global one.
-            device: of the prior.
-            temperature: factor of the noise; 0 gives each draw's most typical place.
+            generator: of the noise, on any device; `None` is torch's global one.
+            device: the prior's.
+            temperature: factor of the noise; at 0 every draw is the centre of the prior or of one of its components.
         """
-        raise NotImplementedError
+        return self.from_noise(temperature * _noise(n, self.latent_dim, generator=generator, device=device))
 
     @torch.no_grad()
     def quantiles(self, levels: Tensor) -> Tensor:
-        """Each latent's marginal quantiles at `levels` (Q,), (Q, D): here those of 10,000 draws with a seed of 0."""
+        """Each latent's marginal quantiles, (Q, D), at `levels` (Q,) in [0, 1]: here those of 10,000 fixed draws."""
         generator = torch.Generator().manual_seed(0)
         return torch.quantile(self.sample(10_000, generator=generator, device=levels.device), levels, dim=0)
 
 
 def _noise(*shape: int, generator: torch.Generator | None, device: torch.device | str) -> Tensor:
-    """Standard normal noise, the same on every device that a CPU generator is given for."""
+    """Standard normal noise; a CPU generator gives every device the same."""
     source = generator.device if generator else device
     return torch.randn(*shape, generator=generator, device=source).to(device)
 
@@ -66,27 +72,20 @@ class StandardNormal(Prior):
         """log p(z), nats, (...,), for latents (..., D)."""
         return standard_normal_log_density(z)
 
-    def sample(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Draws, (N, D)."""
-        return temperature * _noise(n, self.latent_dim, generator=generator, device=device)
+    def from_noise(self, eps: Tensor) -> Tensor:
+        """The noise itself, (..., D)."""
+        return eps
 
     def quantiles(self, levels: Tensor) -> Tensor:
-        """Each latent's marginal quantiles at `levels` (Q,), (Q, D), in closed form."""
+        """Each latent's marginal quantiles, (Q, D), at `levels` (Q,) in [0, 1], in closed form."""
         return torch.special.ndtri(levels).unsqueeze(1).expand(-1, self.latent_dim)
 
 
 class VampPrior(Prior):
-    """The mean of the posteriors of K learned pseudo-inputs, a mixture of Gaussians. Tomczak & Welling 2018, eq. 9.
+    """The mixture of the posteriors of K learned pseudo-inputs. Tomczak & Welling 2018, eq. 9.
 
     Args:
-        encode: images (K, C, H, W) in [0, 1] to mu and logvar of q(z|x), (K, D) each.
+        encode: maps images (K, C, H, W) in [0, 1] to mu and logvar of q(z|x), (K, D) each.
         num_pseudo_inputs: K.
         image_shape: (C, H, W).
     """
@@ -103,23 +102,24 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
-        """Make images (K, C, H, W) in [0, 1] the pseudo-inputs."""
+        """Set the pseudo-inputs to images (K, C, H, W) in [0, 1]."""
         self.pseudo_logits.copy_(torch.logit(images, eps=0.01))
 
-    def _components(self) -> tuple[Tensor, Tensor]:
+    def components(self) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the K Gaussians, (K, D) each."""
         return self._encode(torch.sigmoid(self.pseudo_logits))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z), nats, (...,), for latents (..., D)."""
-        mu, logvar = self._components()  # (K, D)
-        # Sum over D of (z - mu)² / sigma², multiplied out: two products in place of a tensor (..., K, D). Its terms
-        # cancel where components are narrow: a whole nat of float32 at sigma = 0.003.
-        exact = torch.float32 if z.device.type == "mps" else torch.float64  # which Apple's GPUs don't have
+        mu, logvar = self.components()
+        # The sum over D of (z - mu)² / sigma² is multiplied out: two matrix products instead of a tensor (..., K, D).
+        # Its terms cancel where components are narrow, which costs a whole nat in float32 at sigma = 0.003.
+        dtype = torch.float32 if z.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         with torch.autocast(z.device.type, enabled=False):
-            far, centre, precision = z.to(exact), mu.to(exact), torch.exp(-logvar.to(exact))
-            square = far.square() @ precision.T - 2 * far @ (centre * precision).T
-            square = (square + (centre.square() * precision).sum(1)).to(z.dtype)
-        log_density = -0.5 * (square + logvar.sum(1) + mu.shape[1] * math.log(2 * math.pi))  # (..., K)
+            point, centre, precision = z.to(dtype), mu.to(dtype), torch.exp(-logvar.to(dtype))
+            square = point.square() @ precision.T - 2 * point @ (centre * precision).T
+            square = (square + (centre.square() * precision).sum(1)).to(z.dtype)  # (..., K)
+        log_density = -0.5 * (square + logvar.sum(1) + mu.shape[1] * math.log(2 * math.pi))
         return torch.logsumexp(log_density, dim=-1) - math.log(len(mu))
 
     def sample(
@@ -130,21 +130,27 @@ class VampPrior(Prior):
         device: torch.device | str = "cpu",
         temperature: float = 1.0,
     ) -> Tensor:
-        """Draws, (N, D): a pseudo-input each, then its posterior."""
-        mu, logvar = self._components()
+        """Draw latents, (N, D): a component each, then a point of it."""
+        mu, logvar = self.components()
         source = generator.device if generator else device
-        chosen = torch.randint(len(mu), (n,), generator=generator, device=source).to(device)
+        k = torch.randint(len(mu), (n,), generator=generator, device=source).to(device)
         eps = _noise(n, mu.shape[1], generator=generator, device=device)
-        return mu[chosen] + temperature * torch.exp(0.5 * logvar[chosen]) * eps
+        return mu[k] + temperature * torch.exp(0.5 * logvar[k]) * eps
 
 
 class Coupling(nn.Module):
-    """Shifts and scales one half of the latents by functions of the other. Dinh et al. 2017, eq. 4."""
+    """Shifts and scales one half of the latents by functions of the other half. Dinh et al. 2017, eq. 4.
 
-    def __init__(self, latent_dim: int, width: int, *, first: bool) -> None:
+    Args:
+        latent_dim: D.
+        width: of the two hidden layers that compute shift and scale.
+        moves_first: whether the first half moves, or the second.
+    """
+
+    def __init__(self, latent_dim: int, width: int, *, moves_first: bool) -> None:
         super().__init__()
-        self.first, self.cut = first, latent_dim // 2
-        moved = self.cut if first else latent_dim - self.cut
+        self.moves_first, self.cut = moves_first, latent_dim // 2
+        moved = self.cut if moves_first else latent_dim - self.cut
         self.body = nn.Sequential(nn.Linear(latent_dim - moved, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.head = nn.Linear(width, 2 * moved)
         nn.init.zeros_(self.head.weight)  # starts as the identity
@@ -152,77 +158,66 @@ class Coupling(nn.Module):
 
     def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The half that stays and the half that moves."""
-        low, high = z[..., : self.cut], z[..., self.cut :]
-        return (high, low) if self.first else (low, high)
+        first, second = z[..., : self.cut], z[..., self.cut :]
+        return (second, first) if self.moves_first else (first, second)
 
     def _join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, kept] if self.first else [kept, moved], dim=-1)
+        return torch.cat([moved, kept] if self.moves_first else [kept, moved], dim=-1)
 
     def _shift_and_log_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = self.head(self.body(kept)).to(kept.dtype).chunk(2, dim=-1)
         return shift, SCALE_LIMIT * torch.tanh(raw / SCALE_LIMIT)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (..., D) a step towards noise, and the log of this map's Jacobian determinant, (...,)."""
+        """Latents (..., D) one step towards noise, and the log of the step's Jacobian determinant, (...,)."""
         kept, moved = self._split(z)
         shift, log_scale = self._shift_and_log_scale(kept)
         return self._join(kept, (moved - shift) * torch.exp(-log_scale)), -log_scale.sum(-1)
 
     def inverse(self, eps: Tensor) -> Tensor:
-        """A step from noise towards latents, (..., D)."""
+        """Noise (..., D) one step towards latents."""
         kept, moved = self._split(eps)
         shift, log_scale = self._shift_and_log_scale(kept)
         return self._join(kept, moved * torch.exp(log_scale) + shift)
 
 
 class RealNVP(Prior):
-    """Noise through a chain of couplings that can be run backwards. Dinh et al. 2017.
+    """Noise through a chain of invertible couplings. Dinh et al. 2017.
 
-    Between couplings the latents are dealt into even and odd ones, so that halves mix.
+    Before each coupling the latents are dealt into even and odd ones, so that the halves mix.
 
     Args:
         latent_dim: D, at least 2.
-        num_couplings: their number.
-        width: of the two hidden layers in each.
+        num_couplings: length of the chain.
+        width: of the hidden layers in each coupling.
     """
 
     def __init__(self, latent_dim: int, num_couplings: int, width: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.couplings = nn.ModuleList(
-            Coupling(latent_dim, width, first=index % 2 == 1) for index in range(num_couplings)
+            Coupling(latent_dim, width, moves_first=index % 2 == 1) for index in range(num_couplings)
         )
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (..., D) to noise (..., D), and the log of the Jacobian determinant, (...,)."""
+        """Map latents (..., D) to noise (..., D), with the log of the Jacobian determinant, (...,)."""
         log_det = torch.zeros_like(z[..., 0])
         for coupling in self.couplings:
-            z = torch.cat([z[..., ::2], z[..., 1::2]], dim=-1)
-            z, step = coupling(z)
+            dealt = torch.cat([z[..., ::2], z[..., 1::2]], dim=-1)
+            z, step = coupling(dealt)
             log_det = log_det + step
         return z, log_det
 
     def from_noise(self, eps: Tensor) -> Tensor:
-        """Noise (..., D) to latents (..., D)."""
-        even = (self.latent_dim + 1) // 2
+        """Map noise (..., D) to latents (..., D)."""
+        num_even = (self.latent_dim + 1) // 2
         for coupling in reversed(self.couplings):
             dealt = cast(Coupling, coupling).inverse(eps)
             eps = torch.empty_like(dealt)
-            eps[..., ::2], eps[..., 1::2] = dealt[..., :even], dealt[..., even:]
+            eps[..., ::2], eps[..., 1::2] = dealt[..., :num_even], dealt[..., num_even:]
         return eps
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z), nats, (...,), for latents (..., D)."""
+        """log p(z), nats, (...,), for latents (..., D): the change of variables. Dinh et al. 2017, eq. 3."""
         eps, log_det = self.to_noise(z)
         return standard_normal_log_density(eps) + log_det
-
-    def sample(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Draws, (N, D)."""
-        return self.from_noise(temperature * _noise(n, self.latent_dim, generator=generator, device=device))

@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae.model.losses import continuous_bernoulli_mean, gaussian_kl, gaussian_log_density
+from vae.model.losses import RECON_LOSSES, continuous_bernoulli_mean, gaussian_kl, gaussian_log_density
 from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from vae.model.priors import RealNVP, StandardNormal, VampPrior
+from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
+
+CHOICES = {"arch": ("mlp", "conv"), "prior": ("standard", "vamp", "flow"), "recon_loss": tuple(RECON_LOSSES)}
 
 
 class VAEOutput(NamedTuple):
-    """What one pass through the model gives."""
+    """What one pass through the model computes."""
 
     logits: Tensor  # (B, C, H, W) or (S, B, C, H, W) decoder output before the sigmoid
     mu: Tensor  # (B, D) mean of q(z|x)
@@ -40,22 +42,25 @@ def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Ten
 
 
 class VAE(nn.Module):
-    """Encoder, prior and decoder. `VAE(latent_dim=2)` alone is the default model.
+    """Encoder, prior and decoder. `VAE(latent_dim=2)` is the default model.
 
     Args:
         latent_dim: D.
         arch: `mlp` or `conv`.
         hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
-        base_channels: of the convolutional nets.
+        base_channels: channels of the convolutional nets.
         activation: between layers, a key of `networks.ACTIVATIONS`.
-        block: what the dense nets are made of: `plain`, `gated` or `residual`.
+        block: the dense nets' kind of layer: `plain`, `gated` or `residual`.
         image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
         num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
-        recon_loss: the likelihood that `decode` gives the mean of, a key of `losses.RECON_LOSSES`.
-        prior: `standard`, or learned: `vamp` (not for conditional models) or `flow` (two latents at least).
-        num_pseudo_inputs: of `vamp`.
-        num_couplings: of `flow`.
-        prior_width: of the hidden layers in `flow`.
+        recon_loss: the likelihood p(x|z), a key of `losses.RECON_LOSSES`.
+        prior: `standard`, or learned: `vamp` (not for conditional models) or `flow` (at least two latents).
+        num_pseudo_inputs: number of mixture components of `vamp`.
+        num_couplings: number of layers of `flow`.
+        prior_width: width of the hidden layers in `flow`.
+
+    Raises:
+        ValueError: an unknown arch, prior or recon_loss, or an image_shape that `conv` can't take.
     """
 
     def __init__(
@@ -76,8 +81,9 @@ class VAE(nn.Module):
         prior_width: int = 256,
     ) -> None:
         super().__init__()
-        if arch not in ("mlp", "conv"):
-            raise ValueError(f"arch is {arch!r}: mlp or conv")
+        for name, value in {"arch": arch, "prior": prior, "recon_loss": recon_loss}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} is {value!r}: choose from {', '.join(CHOICES[name])}")
         if arch == "conv" and (image_shape[1] % 4 or image_shape[2] % 4):
             raise ValueError(f"image_shape is {image_shape}: conv nets need height and width in multiples of 4")
         self.latent_dim = latent_dim
@@ -85,16 +91,16 @@ class VAE(nn.Module):
         self.num_classes = num_classes
         self.recon_loss = recon_loss
         self._range_checked = False
+        shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
         self.encoder: MLPEncoder | ConvEncoder
         self.decoder: MLPDecoder | ConvDecoder
-        shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
         if arch == "conv":
             self.encoder = ConvEncoder(image_shape, base_channels, latent_dim, **shared)
             self.decoder = ConvDecoder(latent_dim, base_channels, image_shape, **shared)
         else:
             self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim, block=block, **shared)
-            self.decoder = MLPDecoder(latent_dim, tuple(reversed(hidden_dims)), image_shape, block=block, **shared)
-        self.prior: StandardNormal | VampPrior | RealNVP
+            self.decoder = MLPDecoder(latent_dim, hidden_dims[::-1], image_shape, block=block, **shared)
+        self.prior: Prior
         if prior == "vamp":
             self.prior = VampPrior(self.encode, num_pseudo_inputs, image_shape)
         elif prior == "flow":
@@ -110,25 +116,24 @@ class VAE(nn.Module):
         return mu, logvar
 
     def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The decoder's raw output, (..., C, H, W), for latents z (..., D) with labels y as the last of these sizes."""
+        """The decoder's output before the sigmoid, (B, C, H, W) or (S, B, C, H, W), for z (B, D) or (S, B, D)."""
         y = self._one_hot(y)
-        if z.ndim > 2 and y is not None:
+        if y is not None:
             y = y.expand(*z.shape[:-1], -1).flatten(0, -2)
-        logits = self.decoder(z.flatten(0, -2), y)
-        return logits.unflatten(0, z.shape[:-1])
+        return self.decoder(z.flatten(0, -2), y).unflatten(0, z.shape[:-1])
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Pixel means E[x|z, y] in [0, 1], (..., C, H, W), for latents z (..., D)."""
+        """Pixel means E[x|z, y] in [0, 1], in the shape of `logits`."""
         logits = self.logits(z, y)
         return continuous_bernoulli_mean(logits) if self.recon_loss == "continuous_bernoulli" else torch.sigmoid(logits)
 
     def forward(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> VAEOutput:
-        """Encode, sample with noise `eps`, (B, D) or (S, B, D), drawn when `None`, and decode.
+        """Encode, sample with noise `eps`, (B, D) or (S, B, D), which is drawn if `None`, and decode.
 
         Raises:
-            ValueError: pixels outside [0, 1], looked at in the first batch.
+            ValueError: the first batch has pixels outside [0, 1].
         """
-        if not self._range_checked:  # once: on a GPU each look would wait for the device
+        if not self._range_checked:  # the first batch only: on a GPU each check waits for the device
             low, high = x.min().item(), x.max().item()
             if low < 0 or high > 1:
                 raise ValueError(f"pixels from {low:g} to {high:g}: they must lie in [0, 1] (images / 255)")
@@ -137,14 +142,23 @@ class VAE(nn.Module):
         z = reparameterize(mu, logvar, eps)
         return VAEOutput(self.logits(z, y), mu, logvar, z)
 
+    def recon(self, logits: Tensor, x: Tensor) -> Tensor:
+        """-log p(x|z), the reconstruction term, nats per image, (B,) or (S, B), for the likelihood `recon_loss`."""
+        return RECON_LOSSES[self.recon_loss](logits, x)
+
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether the prior is the standard normal, whose KL from q(z|x) needs no samples."""
+        return isinstance(self.prior, StandardNormal)
+
     def kl(self, output: VAEOutput) -> Tensor:
-        """KL(q(z|x) || p(z)), nats per image, (B,), in closed form; of a learned prior one-sample estimates, as z."""
-        if isinstance(self.prior, StandardNormal):
+        """KL(q(z|x) || p(z)), nats per image: in closed form, (B,), or `sampled_kl` if the prior is learned."""
+        if self.has_closed_form_kl:
             return gaussian_kl(output.mu, output.logvar)
         return self.sampled_kl(output)
 
     def sampled_kl(self, output: VAEOutput) -> Tensor:
-        """log q(z|x) - log p(z) at the samples z, (B,) or (S, B): an unbiased estimate of the KL in nats per image."""
+        """log q(z|x) - log p(z) at the samples z, an unbiased estimate of the KL, nats per image, (B,) or (S, B)."""
         return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z)
 
     @torch.no_grad()
@@ -156,19 +170,26 @@ class VAE(nn.Module):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1]; conditional models take y, (n,) or (1,)."""
+        """Pixel means of `n` draws from the prior, (n, C, H, W) in [0, 1].
+
+        Args:
+            n: number of draws.
+            y: labels of a conditional model, (n,) or (1,).
+            generator: of the noise; a CPU generator gives every device the same draws.
+            temperature: factor of the noise.
+        """
         device = next(self.parameters()).device
         y = None if y is None else y.expand(n)
         return self.decode(self.prior.sample(n, generator=generator, device=device, temperature=temperature), y)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Pixel means decoded from the posterior mean of x, (B, C, H, W) in [0, 1]."""
+        """Pixel means decoded from the mean of q(z|x), (B, C, H, W) in [0, 1]."""
         mu, _ = self.encode(x, y)
         return self.decode(mu, y)
 
     def _one_hot(self, y: Tensor | None) -> Tensor | None:
-        """(B, K) for a conditional model, `None` for any other: labels given to one of those are not looked at."""
+        """Labels as (B, K) for a conditional model; `None` for any other, which ignores labels."""
         if not self.num_classes:
             return None
         if y is None:
@@ -178,20 +199,20 @@ class VAE(nn.Module):
 
 @torch.no_grad()
 def interpolate(model: VAE, z1: Tensor, z2: Tensor, *, steps: int = 8, y: Tensor | None = None) -> Tensor:
-    """Decode `steps` points on the straight line from z1 to z2, both included.
+    """Decode `steps` points on the straight line from z1 to z2, including both.
 
     Args:
-        model: the decoder's owner.
+        model: whose decoder is used.
         z1: (D,) or (1, D).
         z2: as z1.
         steps: S, at least 2.
-        y: class label of a conditional model, (1,).
+        y: label of a conditional model, (1,).
 
     Returns:
         Pixel means (S, C, H, W) in [0, 1].
     """
     if steps < 2:
-        raise ValueError(f"steps is {steps}: an interpolation has at least its two ends")
+        raise ValueError(f"steps is {steps}: an interpolation needs at least its two ends")
     weights = torch.linspace(0, 1, steps, device=z1.device).unsqueeze(1)  # (S, 1)
     z = torch.lerp(z1.reshape(1, -1), z2.reshape(1, -1), weights)  # (S, D)
-    return model.decode(z, None if y is None else y.expand(steps))
+    return model.decode(z, y)

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from vae.config.config import GROUPS, Config
 from vae.config.presets import Expected, command_line, expectation
 from vae.system.errors import plain
-from vae.system.files import FileError
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,27 +39,29 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"
 Values = dict[str, Any]
 
 
-def render(run_dir: Path, config: Config, facts: Values, results: Values, rows: list[Values], explorer: Values) -> str:
+def render(
+    run_dir: Path, config: Config, description: Values, results: Values, rows: list[Values], explorer: Values
+) -> str:
     """The whole page as HTML.
 
     Args:
         run_dir: the run's folder, for its pictures.
         config: the run's configuration.
-        facts: the content of config.json.
+        description: the content of config.json.
         results: the content of results.json.
         rows: the lines of metrics.jsonl, one an epoch.
         explorer: what `explorer.describe` returned.
     """
     rows = thinned(rows)
     expected, reason = expected_loss(config, results)
-    commit, _, changes = (facts["git_commit"] or "unknown").partition("+")
+    commit, _, changes = (description["git_commit"] or "unknown").partition("+")
     pictures, damaged = read_pictures(run_dir)
     playable = bool(explorer["program"] or explorer["bank"])
     return ENVIRONMENT.get_template("report.html").render(
-        style=Markup((STATIC / "report.css").read_text("utf-8")),
-        scripts=[Markup((STATIC / name).read_text("utf-8")) for name in SCRIPTS],
+        style=(STATIC / "report.css").read_text("utf-8"),
+        scripts=[(STATIC / name).read_text("utf-8") for name in SCRIPTS],
         config=config,
-        facts=facts,
+        description=description,
         results=results,
         tiles=tiles(results),
         explorer=explorer,
@@ -97,7 +97,8 @@ def splits_of(rows: list[Values]) -> list[str]:
 
 def terms(figures: Values, prefix: str = "") -> list[str]:
     """Minus the ELBO, its reconstruction term and its KL as text."""
-    return [f"{-value if term == 'elbo' else value:.2f}" for term in TERMS for value in [figures[prefix + term]]]
+    elbo, recon, kl = (figures[prefix + term] for term in TERMS)
+    return [f"{value:.2f}" for value in (-elbo, recon, kl)]
 
 
 def curves(rows: list[Values]) -> Values:
@@ -143,13 +144,12 @@ def read_pictures(run_dir: Path) -> tuple[list[Values], list[str]]:
     """The run's pictures as data: addresses with their captions, and the names of those that are damaged."""
     pictures, damaged = [], []
     for name, (title, caption) in CAPTIONS.items():
-        path = run_dir / name
-        if not path.exists():
-            continue
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise FileError(f"can't read {path}: {error.strerror or error}") from None
+            content = (run_dir / name).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            content = b""
         if content.startswith(PNG_START) and content.endswith(PNG_END):
             source = "data:image/png;base64," + base64.b64encode(content).decode()
             pictures.append({"title": title, "caption": caption, "source": source})
@@ -160,20 +160,12 @@ def read_pictures(run_dir: Path) -> tuple[list[Values], list[str]]:
 
 def options(config: Config) -> list[Values]:
     """Every option with its value, its default, whether they differ, and its help text."""
-    fields = [field for group in GROUPS for field in dataclasses.fields(config) if field.metadata["group"] == group]
     described = []
-    for field in fields:
-        value, default = (_in_words(it) for it in (getattr(config, field.name), field.default))
-        usual = value == default or field.name in AUTOMATIC or (field.name, value) == ("dataset", "mnist")
-        described.append(
-            {
-                "name": field.name,
-                "value": value,
-                "default": default,
-                "is_changed": not usual,
-                "help": field.metadata["help"],
-            }
-        )
+    for field in sorted(dataclasses.fields(config), key=lambda field: list(GROUPS).index(field.metadata["group"])):
+        value, default = _in_words(getattr(config, field.name)), _in_words(field.default)
+        is_usual = value == default or field.name in AUTOMATIC or (field.name, value) == ("dataset", "mnist")
+        option = {"name": field.name, "value": value, "default": default, "is_changed": not is_usual}
+        described.append({**option, "help": field.metadata["help"]})
     return described
 
 
@@ -184,8 +176,8 @@ def _in_words(value: object) -> str:
 
 
 def _without_controls(value: object) -> object:
-    """Every value on its way into the page: without control characters, unless it is markup of our own."""
-    return value if isinstance(value, Markup) else plain(value)
+    """A value on its way into the page: as plain text, unless a template has already made it HTML."""
+    return value if hasattr(value, "__html__") else plain(value)
 
 
 def _sha256(text: str) -> str:

@@ -23,55 +23,45 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
 
     Args:
         run: a run's folder, a checkpoint in it, or either of them opened.
-        path: the file to write; `None` for the run's report.html, in place of what is there.
+        path: the file to write; `None` for the run's report.html, replacing the old one.
 
     Returns:
         Path of the report.
 
     Raises:
-        UserError: no such run, a damaged file, or data that can't be had.
+        UserError: there is no such run, the run has no epoch yet, a file is damaged, or the data can't be loaded.
     """
     trained = run if isinstance(run, Trained) else open_run(run)
-    run_dir = folder_of(trained)
-    mu, _ = posterior(trained.model, trained.splits.test)
-    if not mu.isfinite().all():
-        raise FileError(f"{trained.path} holds a model whose latents are no finite numbers")
-    return write(run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
-
-
-def folder_of(trained: Trained) -> Path:
-    """The folder that a report tells of.
-
-    Raises:
-        UsageError: the checkpoint lies outside a run, or the run has nothing to show yet.
-    """
     if trained.run_dir is None:
         raise UsageError(f"{trained.path} lies outside a run: a report shows what is in a run's folder")
     if not trained.epoch:
         raise UsageError(f"{trained.run_dir}: no epoch is done yet, so there is nothing to report")
-    return trained.run_dir
+    mu, _ = posterior(trained.model, trained.splits.test)
+    if not mu.isfinite().all():
+        raise FileError(f"{trained.path} holds a model whose latents are not finite")
+    return write(trained.run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 
 def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, path: Path | None = None) -> Path:
-    """Write a run's report from the files in its folder and a model that is at hand.
+    """Write a run's report from the files in its folder and a model in memory.
 
     Args:
         run_dir: with config.json and metrics.jsonl.
         model: after `epoch` epochs, in eval mode.
         splits: the data.
         mu: posterior means of the test split, (N, D).
-        epoch: how many are done, one at least.
-        path: the file to write, report.html in `run_dir` with `None`.
+        epoch: epochs done, at least one.
+        path: the file to write; `None` for report.html in `run_dir`.
 
     Raises:
         FileError: a file of the run can't be read.
     """
     folders = Folders(run_dir, run_dir)
-    facts = record.read_description(folders.config)
+    description = record.read_description(folders.config)
     rows = record.read_metrics(folders.metrics, epoch)
-    config = stored_config(facts["config"], folders.config)
-    results = summary.results(splits, rows, protocol=facts["protocol"], parameters=facts["parameters"])
-    text = page.render(run_dir, config, facts, results, rows, explorer.describe(model, splits, mu))
+    config = stored_config(description["config"], folders.config)
+    results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
+    text = page.render(run_dir, config, description, results, rows, explorer.describe(model, splits, mu))
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path

@@ -8,7 +8,7 @@ from typing import Any
 
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import evaluate
-from vae.evaluation.measure import measure, num_decoded
+from vae.evaluation.measure import evaluate_all, num_decoded
 from vae.model.losses import Terms
 from vae.model.vae import VAE
 from vae.runs.summary import EVALUATION
@@ -23,7 +23,7 @@ MAX_LATENTS = 10  # whose KL the table lists
 def evaluate_elbo(trained: Trained) -> dict[str, Any]:
     """Compute the one-sample ELBO of the test set and, where there is one, of the validation set: about a second."""
     scores = {
-        name: {"images": len(trained.split(name)), **evaluate(trained.model, trained.split(name))._asdict()}
+        name: {"images": len(trained.split(name)), **evaluate(trained.model, trained.split(name)).as_dict()}
         for name in ("val", "test")
         if getattr(trained.splits, name)
     }
@@ -89,7 +89,7 @@ def evaluate_fully(
     console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating")
     try:
         cache_dir = data_dir / "classifiers"
-        scores = measure(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
+        scores = evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
     finally:
         console.close_bar()
     console.table(f"evaluated: {scores['dataset']}, {scores['images']:,} test images", full_table(scores))

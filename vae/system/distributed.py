@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them. In a single process these are no-ops."""
+"""Several processes that train one model, started by torchrun. In a single process these are no-ops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vae.system.errors import UsageError
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
-WAYS = "unset it, or start several processes with torchrun"
+WAYS_OUT = "unset it, or start several processes with torchrun"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ProcessGroup:
     Attributes:
         rank: this process's number; rank 0 is the main process, the only one that writes files and prints.
         world_size: number of processes.
-        device: the one this process computes on; empty means that `--device` decides.
+        device: the one this process computes on; empty if `--device` decides.
     """
 
     rank: int = 0
@@ -70,31 +70,33 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         device: the value of `--device`.
 
     Raises:
-        UsageError: more processes than GPUs, one device named for all, or an environment that is not torchrun's.
+        UsageError: more processes than GPUs, a single device for all, or an environment that torchrun didn't set.
     """
     try:
-        rank, size, local, here = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT.items())
+        rank, size, local_rank, local_size = (
+            int(os.environ.get(name, default)) for name, default in ENVIRONMENT.items()
+        )
     except ValueError:
-        told = " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ)
-        raise UsageError(f"the environment has {told}, which must be numbers: {WAYS}") from None
+        settings = " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ)
+        raise UsageError(f"the environment has {settings}, which must be numbers: {WAYS_OUT}") from None
     if size == 1:
         yield SINGLE_PROCESS
         return
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     if not gpus and device not in ("auto", "cpu"):
         raise UsageError(f"--device {device} is not for {size} processes: use auto, cuda or cpu")
-    if gpus and here > gpus:
-        raise UsageError(f"{here} processes and {gpus} GPUs: torchrun --nproc_per_node={gpus}, or --device cpu")
+    if gpus and local_size > gpus:
+        raise UsageError(f"{local_size} processes and {gpus} GPUs: torchrun --nproc_per_node={gpus}, or --device cpu")
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise UsageError(f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: {WAYS}")
+        raise UsageError(f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: {WAYS_OUT}")
     if gpus:
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(local_rank)
     try:
         dist.init_process_group("nccl" if gpus else "gloo")
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"the {size} processes can't meet: {next(iter(str(error).splitlines()), '')}") from None
+        raise UsageError(f"the {size} processes can't connect: {next(iter(str(error).splitlines()), '')}") from None
     try:
-        yield ProcessGroup(rank, size, f"cuda:{local}" if gpus else "cpu")
+        yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu")
     finally:
         dist.destroy_process_group()

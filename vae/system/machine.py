@@ -14,31 +14,31 @@ from vae.system.errors import UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `--device` means; `auto` is the best there is.
+    """The device that `--device` names; `auto` is a GPU if there is one.
 
     Raises:
-        UsageError: a device that this machine lacks.
+        UsageError: this machine doesn't have the device.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     device = torch.device(name)
-    here = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if not here[device.type]:
-        found = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *(["mps"] if mps else [])])
-        raise UsageError(f"--device {name}: not on this machine, which has {found}")
+    gpus = torch.cuda.device_count() if cuda else 0
+    if (device.type == "cuda" and (device.index or 0) >= gpus) or (device.type == "mps" and not mps):
+        devices = ", ".join(["cpu", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if mps else [])])
+        raise UsageError(f"--device {name}: not on this machine, which has {devices}")
     return device
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; `auto` is bf16 where the hardware multiplies it natively, asked of the hardware."""
+    """fp32, bf16 or fp16; `auto` is bf16 where the hardware reports native support for it, else fp32."""
     if name != "auto":
         return name
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-        native = any(known.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+        features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = any(features.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "arm_bf16"))
     return "bf16" if native else "fp32"
 
 
@@ -51,7 +51,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB; `None` where the system doesn't tell."""
+    """Largest resident memory of this process so far, in MB; `None` where the system doesn't say."""
     try:
         import resource
     except ImportError:  # Windows
@@ -63,12 +63,12 @@ def peak_memory_mb() -> float | None:
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
     packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
-    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own tells the build: +cu132, +cpu
+    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
     return own | {name: version(name) for name in packages}
 
 
 def git_commit() -> str | None:
-    """The commit that this code is at, `+changes` appended where files differ from it; `None` outside git."""
+    """The commit of this code, with `+changes` if files differ from it; `None` outside git."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

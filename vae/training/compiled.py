@@ -140,7 +140,7 @@ class CompiledStep:
         return terms.sum(1)
 
     def _adam(self, gradients: tuple[Tensor, ...], go: Tensor, kept: Tensor, rate: Tensor, correction: Tensor) -> None:
-        """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; changes nothing unless `go`."""
+        """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; no change unless `go`."""
         beta1, beta2 = self._betas
         for count in self._counts:
             count.add_(go)

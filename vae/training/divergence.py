@@ -6,6 +6,8 @@ still tell the cases apart: with finite weights that step's forward pass failed,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
@@ -63,10 +65,8 @@ class Watch:
             what, step = f"gradient of the {gradients} was" if gradients else f"{weights}'s weights were", good_steps
         elif good_steps < self._steps_done:
             _, recon, kl = finite[good_steps].tolist()
-            what, step = (
-                f"{'loss' if recon and kl else 'KL term' if recon else 'reconstruction term'} was",
-                good_steps + 1,
-            )
+            term = "reconstruction term" if not recon else "KL term" if not kl else "loss"
+            what, step = f"{term} was", good_steps + 1
         elif self._scaler.is_enabled() and self._scaler.get_scale() < SMALLEST_SCALE:
             what, step = "float16 gradients were", self._steps_done
         else:
@@ -75,7 +75,7 @@ class Watch:
         raise DivergedError(f"the {what} no longer finite in epoch {self._epoch}, step {step}: {hint}")
 
 
-def _parts_not_finite(tensors: dict[str, Tensor]) -> str:
+def _parts_not_finite(tensors: Mapping[str, Tensor]) -> str:
     """The model's parts, such as `encoder and decoder`, of which a named tensor holds NaN or an infinite number."""
     finite = torch.stack([tensor.detach().abs().max() for tensor in tensors.values()]).isfinite().tolist()
     parts = [name.partition(".")[0] for name, good in zip(tensors, finite, strict=True) if not good]

@@ -44,11 +44,10 @@ def train_epoch(
     watch = Watch(step.model, step.optimizer, step.scaler, step.processes, epoch=epoch, steps=steps)
     augment = config.augment if epoch <= config.augment_until * config.num_epochs else 0.0
     lr = beta = math.nan
-    seen = 0
+    seen, number = 0, (epoch - 1) * steps  # steps of the run so far
     step.model.train()
-    for number, (x, y) in enumerate(
-        shuffled_batches(split, config.batch_size, generator), start=(epoch - 1) * steps + 1
-    ):
+    for x, y in shuffled_batches(split, config.batch_size, generator):
+        number += 1
         lr, beta = lr_and_beta(config, epoch - 1 + (seen + len(x) / 2) / len(split))
         x, eps = step.prepare(x, generator, augment=augment)
         step(x, y, eps, lr=lr, beta=beta, number=number, watch=watch)

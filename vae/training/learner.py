@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -15,7 +15,6 @@ from vae.config import Config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
-from vae.model.vae import VAE
 from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
@@ -58,7 +57,7 @@ class Learner:
         start_from_images(self.model, splits.train.images, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
-        self.eval_model = self.model if self._step.ema is None else cast(VAE, self._step.ema.module)
+        self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.to_compile = should_compile(config, self.device, processes, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -110,9 +109,9 @@ class Learner:
         if split is None:
             return {}
         scores = evaluate(self.eval_model, split, processes=self.processes)
-        if not math.isfinite(scores.loss):
-            raise DivergedError(f"the {name} loss is {scores.loss} after epoch {self.epoch}: try a smaller --lr")
-        return {f"{name}/{term}": value for term, value in scores._asdict().items()}
+        if not math.isfinite(scores.elbo):
+            raise DivergedError(f"the {name} loss is {-scores.elbo} after epoch {self.epoch}: try a smaller --lr")
+        return {f"{name}/{term}": value for term, value in scores.as_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """The learner's part of a checkpoint: tensors and plain Python."""
