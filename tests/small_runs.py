@@ -26,9 +26,11 @@ NUMBERS = itertools.count()
 
 
 def save_blank(figure, stream, **options) -> None:
-    """In `Figure.savefig`'s place: a valid PNG of one colour, another one each time, and no drawing."""
+    """In `Figure.savefig`'s place: a valid PNG of the figure's size in one colour, another each time; no drawing."""
     number = next(NUMBERS)
-    Image.new("RGB", (32, 24), (number * 37 % 256, number * 101 % 256, number // 7 % 256)).save(stream, format="png")
+    size = [round(inches * figure.dpi) for inches in figure.get_size_inches()]
+    picture = Image.new("RGB", size, (number * 37 % 256, number * 101 % 256, number // 7 % 256))
+    picture.save(stream, format="png", dpi=(figure.dpi, figure.dpi), compress_level=1)
 
 
 @contextlib.contextmanager
