@@ -27,6 +27,7 @@ def own_digits(folder, count=3):
     return folder
 
 
+@pytest.mark.figures
 def test_reconstruct_takes_people_s_own_images(use, run_dir, conditional_run, tmp_path, capsys):
     own = own_digits(tmp_path / "own")
     assert use("reconstruct", run_dir, "--images", own, "--output", tmp_path / "a") == 0
