@@ -89,17 +89,6 @@ def test_a_folder_with_train_and_no_test_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_photos_are_turned_as_their_exif_tag_says(tmp_path):
-    fill(tmp_path, 7)
-    half = np.zeros((10, 10), dtype=np.uint8)
-    half[:5] = 255  # white above, black below; orientation 3 is upside down
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.fromarray(half).save(tmp_path / "turned.png", exif=exif)
-    images = everything(load(tmp_path))[:, 0]
-    assert any(image[0].max() == 0 and image[-1].min() == 255 for image in images)
-
-
 def animated(path):
     frames = [Image.new("L", (4, 4), v) for v in (0, 255)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
