@@ -131,7 +131,7 @@ def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_double
     ("flags", "message"),
     [
         (["--lr", "0.1"], "--lr belongs to the run"),
-        (["--num_epochs", "3"], "has 4 epochs behind it"),
+        (["--num_epochs", "3"], "has done 4 epochs"),
         (["--run_name", "other"], "--run_name belongs to the run"),
     ],
 )

@@ -106,7 +106,7 @@ class Config:
     run_name: str = knob("", "name of the run's folders (default: time and model)", group="output", metavar="NAME")
     output_dir: str = knob("outputs", "folder for checkpoints, metrics and pictures", group="output", metavar="DIR")
     log_dir: str = knob("runs", "folder for TensorBoard logs", group="output", metavar="DIR")
-    overwrite: bool = knob(False, "replace an earlier run of the same name", group="output")
+    overwrite: bool = knob(False, "replace the earlier run of that name, its whole folder", group="output")
     checkpoint_every: int = knob(0, "also keep epoch_NNN.pt every N epochs; 0 for never", group="output", low=0)
     sample_every: int = knob(
         5,
