@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
-from small_runs import ROOT, idx_bytes, real_pictures, run_main, save_blank
+from small_runs import DRAWING, ROOT, SAVING, idx_bytes, real_figures, real_pictures, replaced, run_main
 
 from vae.data import download as sources
 
@@ -66,20 +65,22 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def blank_pictures():
-    """Figures are saved blank, since drawing them is most of what a run of a few epochs costs.
+    """Pictures are blank, since building figures, drawing them and t-SNE is most of what a run of a few epochs costs.
 
-    A test that looks at pictures has the marker `pictures`; a fixture of a wider scope that draws them for such tests
-    does so under `real_pictures()`.
+    A test that looks at pictures has the marker `pictures`, one in which figures must come about `figures`; a fixture
+    of a wider scope that draws them for such tests does so under `real_pictures()`.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_blank)
+    with replaced(SAVING + DRAWING):
         yield
 
 
 @pytest.fixture(autouse=True)
 def pictures_where_marked(request, blank_pictures):
-    """Draws for tests with the marker `pictures`."""
-    with real_pictures() if request.node.get_closest_marker("pictures") else contextlib.nullcontext():
+    """Draws for tests with the marker `pictures`, builds figures for those with the marker `figures`."""
+    with contextlib.ExitStack() as stack:
+        for marker, drawing in (("figures", real_figures), ("pictures", real_pictures)):
+            if request.node.get_closest_marker(marker):
+                stack.enter_context(drawing())
         yield
 
 
@@ -96,3 +97,12 @@ def finished_run(tmp_path_factory):
     flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
     assert run_main(root, "--run_name", "whole", *flags) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def conditional_run(tmp_path_factory):
+    """Folder of a conditional run of one epoch with five latents."""
+    root = tmp_path_factory.mktemp("conditional")
+    flags = ["--conditional", "--latent_dim", "5", "--num_epochs", "1"]
+    assert run_main(root, "--run_name", "x", *flags) == 0
+    return root / "outputs/x"

@@ -15,30 +15,63 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import vae.commands.sample
 from main import main
+from vae.plots import charts, images, pictures
+from vae.system.files import write_atomic
 
 ROOT = Path(__file__).parent.parent
 MAIN = str(ROOT / "main.py")
 QUICK = ["--dataset", "digits", "--tsne_samples", "60", "--batch_size", "256", "--hidden_dims", "32", "--device", "cpu"]
 
-DRAW = Figure.savefig
 NUMBERS = itertools.count()
 
 
-def save_blank(figure, stream, **options) -> None:
+def save_blank(figure: Figure | None, stream, **options) -> None:
     """In `Figure.savefig`'s place: a valid PNG of the figure's size in one colour, another each time; no drawing."""
     number = next(NUMBERS)
-    size = [round(inches * figure.dpi) for inches in figure.get_size_inches()]
+    dpi = 100 if figure is None else figure.dpi
+    size = [32, 24] if figure is None else [round(inches * dpi) for inches in figure.get_size_inches()]
     picture = Image.new("RGB", size, (number * 37 % 256, number * 101 % 256, number // 7 % 256))
-    picture.save(stream, format="png", dpi=(figure.dpi, figure.dpi), compress_level=1)
+    picture.save(stream, format="png", dpi=(dpi, dpi), compress_level=1)
+
+
+def draw_blank(path: Path, *args, **options) -> None:
+    """In place of a function that draws: it builds no figure."""
+    write_atomic(path, lambda stream: save_blank(None, stream))
+
+
+def first_and_last(points: np.ndarray, *, seed: int) -> np.ndarray:
+    """In t-SNE's place: a projection (N, 2) that takes no time."""
+    return points[:, [0, -1]]
+
+
+SAVING = [(Figure, "savefig", save_blank)]
+DRAWING = [
+    *((charts, name, draw_blank) for name in ("draw_scatter", "draw_loss_curves")),
+    *((images, name, draw_blank) for name in ("draw_grid", "draw_comparison", "draw_manifold")),
+    (vae.commands.sample, "draw_grid", draw_blank),
+    (pictures, "tsne", first_and_last),
+]
+REAL = {(owner, name): getattr(owner, name) for owner, name, _ in SAVING + DRAWING}
 
 
 @contextlib.contextmanager
+def replaced(functions):
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, function in functions:
+            patch.setattr(owner, name, function)
+        yield
+
+
+def real_figures():
+    """Build figures as a user's run does, and save them blank."""
+    return replaced([(owner, name, REAL[owner, name]) for owner, name, _ in DRAWING])
+
+
 def real_pictures():
     """Draw figures as a user's run does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", DRAW)
-        yield
+    return replaced([(*place, function) for place, function in REAL.items()])
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -1,9 +1,8 @@
-"""A finished run and a conditional one that the tests of all commands share."""
+"""A finished run that the tests of all commands share, and how they run one."""
 
 import shutil
 
 import pytest
-from small_runs import run_main
 
 from main import main
 
@@ -12,14 +11,6 @@ from main import main
 def run_dir(finished_run, tmp_path_factory):
     """A copy: commands leave their results in it."""
     return shutil.copytree(finished_run / "outputs/whole", tmp_path_factory.mktemp("used") / "outputs/whole")
-
-
-@pytest.fixture(scope="session")
-def conditional_run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("conditional")
-    flags = ["--conditional", "--latent_dim", "5", "--num_epochs", "1"]
-    assert run_main(root, "--run_name", "x", *flags) == 0
-    return root / "outputs/x"
 
 
 @pytest.fixture(scope="session")

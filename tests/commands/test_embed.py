@@ -1,11 +1,13 @@
 import csv
 
 import numpy as np
+import pytest
 
 from vae import open_run
 from vae.evaluation.elbo import posterior
 
 
+@pytest.mark.figures
 def test_both_files_have_the_same_latents(use, run_dir, tmp_path):
     assert use("embed", run_dir, "--split", "val", "--picture", "pca", "--output", tmp_path) == 0
     with np.load(tmp_path / "val_latents.npz") as archive:

@@ -52,6 +52,7 @@ def test_ends_without_a_direction_between_them_are_joined_straight(z1, z2):
 WAYS = [(), ("--images", 3, 18), ("--digits", 3, 8, "--path", "spherical"), ("--random", "--seed", 3)]
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("flags", WAYS)
 def test_the_command_writes_a_strip_and_an_animation_there_and_back(use, run_dir, tmp_path, flags):
     assert use("interpolate", run_dir, "--steps", 4, *flags, "--output", tmp_path / "x.gif") == 0

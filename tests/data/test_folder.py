@@ -1,11 +1,13 @@
 import gc
 import io
+import json
 import os
 import random
 
 import numpy as np
 import pytest
 import torch
+from html_tags import Tags
 from mutants import mutate
 from PIL import Image
 from small_runs import load_state, run_main
@@ -87,17 +89,6 @@ def test_a_folder_with_train_and_no_test_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_photos_are_turned_as_their_exif_tag_says(tmp_path):
-    fill(tmp_path, 7)
-    half = np.zeros((10, 10), dtype=np.uint8)
-    half[:5] = 255  # white above, black below; orientation 3 is upside down
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.fromarray(half).save(tmp_path / "turned.png", exif=exif)
-    images = everything(load(tmp_path))[:, 0]
-    assert any(image[0].max() == 0 and image[-1].min() == 255 for image in images)
-
-
 def animated(path):
     frames = [Image.new("L", (4, 4), v) for v in (0, 255)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -174,12 +165,15 @@ def test_a_folder_that_holds_nothing_to_train_on_says_so(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.figures
 def test_a_run_on_unlabelled_colour_images_draws_its_pictures(tmp_path):
     fill(tmp_path / "data", 24, mode="RGB", value=lambda i: (10 * i, 0, 200))
     flags = ["--dataset", "folder", "--num_epochs", "1", "--run_name", "mine", "--quiet", "--tsne_samples", "10"]
-    assert run_main(tmp_path, *flags, "--image_size", "16", "--arch", "conv", "--base_channels", "4") == 0
+    assert run_main(tmp_path, *flags, "--image_size", "8", "--arch", "conv", "--base_channels", "4") == 0
     assert (tmp_path / "outputs/mine/manifold.png").exists()
-    assert load_state(tmp_path / "outputs/mine")["image_shape"] == [3, 16, 16]
+    assert load_state(tmp_path / "outputs/mine")["image_shape"] == [3, 8, 8]
+    explorer = json.loads(Tags((tmp_path / "outputs/mine/report.html").read_text("utf-8")).data)["explorer"]
+    assert explorer["shape"] == [3, 8, 8] and explorer["classes"] == []
     assert run_main(tmp_path, *flags[:-4], "--conditional", "--run_name", "labels") == 2
 
 

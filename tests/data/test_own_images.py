@@ -1,7 +1,5 @@
 """People's own pictures: whatever they are, they come out as MNIST's do, or are refused by name."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -134,15 +132,7 @@ def test_a_picture_that_can_t_be_used_is_refused_by_its_name(tmp_path):
     """What else is wrong with files is in test_folder.py: both read them with `read_upright`."""
     Image.new("L", (50, 50), 128).save(tmp_path / "blank.png")
     (tmp_path / "text.png").write_text("no image")
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "lost.png").symlink_to("nowhere")
-    faults = {
-        "pipe.png": "can't be read as an image: it is not a regular file",
-        "lost.png": "can't be read as an image",
-        "text.png": "can't be read as an image",
-        "blank.png": "is blank",
-    }
-    for name, fault in faults.items():
+    for name, fault in {"text.png": "can't be read as an image", "blank.png": "is blank"}.items():
         with pytest.raises(DataError, match=f"{name}.* {fault}") as caught:
             as_mnist(tmp_path / name)
         assert "\n" not in str(caught.value)

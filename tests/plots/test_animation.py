@@ -40,4 +40,4 @@ def test_an_animation_keeps_small_spots_of_colour_apart(tmp_path):
         first = np.asarray(film.convert("RGB")).astype(int)
     colors = [first[4, 4 + 6 * number] for number in range(len(spots))]
     assert max(abs(a - b).max() for a, b in zip(colors, spots, strict=True)) <= 4
-    assert len({tuple(color) for color in colors}) == len(COLORS)
+    assert len({tuple(color) for color in colors}) == len(COLORS) == 10

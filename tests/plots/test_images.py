@@ -5,7 +5,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from vae.evaluation.latents import tsne
-from vae.plots import canvas, charts
+from vae.plots import charts
 from vae.plots import images as figures
 from vae.plots.pictures import first_of_each_class, pairs_to_join
 
@@ -46,10 +46,6 @@ def test_pictures_have_at_least_150_dpi_and_a_white_page(tmp_path, channels):
         assert round(picture.info["dpi"][0]) >= 150
     pixels = imread(path)[..., :3]
     assert (pixels[:20] == 1).mean() > 0.5 and (pixels == 0).mean() > 0.5  # page above, black digits below
-
-
-def test_the_palette_has_a_colour_for_each_of_ten_classes():
-    assert len(set(canvas.COLORS)) == 10
 
 
 def test_one_image_of_every_class_per_row():

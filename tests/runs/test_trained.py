@@ -79,15 +79,3 @@ def test_a_split_that_was_not_held_out_is_refused(tmp_path, no_finish):
         trained.split("val")
     assert set(trained.split("train").images.unique().tolist()) == {0, 255}
     assert trained.protocol == "dynamically binarised, test images drawn once with seed 0"
-
-
-def test_an_interrupted_run_opens(tmp_path, monkeypatch):
-    from vae.system.stopping import Stopped
-    from vae.training import learner as learner_module
-
-    def stop(*args, **kwargs):
-        raise Stopped(15)
-
-    monkeypatch.setattr(learner_module, "train_epoch", stop)
-    assert run_main(tmp_path, "--run_name", "x") == 143
-    assert open_run(tmp_path / "outputs/x").epoch == 0

@@ -24,12 +24,6 @@ def free(monkeypatch):
     return lambda size: monkeypatch.setattr(memory, "available", lambda device: size)
 
 
-def test_a_training_that_can_t_fit_leaves_no_run(tmp_path, capsys):
-    assert run_main(tmp_path, "--hidden_dims", "65536", "65536", "65536", "65536", "65536", "65536") == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: --hidden_dims") and err.count("\n") == 1 and not (tmp_path / "outputs").exists()
-
-
 def test_images_and_samples_that_can_t_fit_are_refused_before_they_are_made(finished_run, tmp_path, free, capsys):
     run_dir = str(finished_run / "outputs/whole")
     free(GB // 10)

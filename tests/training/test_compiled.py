@@ -48,10 +48,16 @@ CONV: dict = {
     **{"arch": "conv", "base_channels": 4, "recon_loss": "mse", "optimizer": "adam", "weight_decay": 0.0},
     **{"grad_clip": 0.1, "free_bits": 0.2, "conditional": True},
 }
-RECORD: dict = {
-    **{"block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8, "kl_warmup_epochs": 3.0},
+DREG: dict = {
     **{"objective": "dreg", "num_samples_train": 3, "binarize": "dynamic", "augment": 0.5, "ema": 0.9},
+    **{"kl_warmup_epochs": 3.0, "grad_clip": 0.1},
 }
+RECORD: dict = {**DREG, "block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8}
+RECIPES = [
+    pytest.param(DREG, id="dreg"),
+    pytest.param(RECORD, marks=pytest.mark.slow, id="record"),
+    pytest.param(CONV, marks=pytest.mark.slow, id="conv"),
+]
 
 
 def configured(**knobs):
@@ -59,7 +65,7 @@ def configured(**knobs):
 
 
 @needs_compiler
-@pytest.mark.parametrize("recipe", [CONV, RECORD], ids=["conv", "record"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_the_compiled_step_trains_as_the_operations_do(recipe):
     """Seven full batches and one of five images, against torch's own Adam; the same noise, equal within rounding."""
     config = configured(**recipe)
@@ -79,7 +85,7 @@ def test_the_compiled_step_trains_as_the_operations_do(recipe):
 
 @needs_compiler
 def test_the_weights_don_t_move_from_the_first_term_on_that_is_not_finite():
-    step, generator = begin(configured(**CONV))
+    step, generator = begin(configured(**DREG))
     step.compile(images())
     with torch.no_grad():
         next(step.model.encoder.parameters()).fill_(math.nan)
@@ -93,7 +99,7 @@ def test_the_weights_don_t_move_from_the_first_term_on_that_is_not_finite():
 def test_weights_that_overflow_are_named_as_they_are_without_the_compiler():
     messages = []
     for compiles in (False, True):
-        step, generator = begin(configured(**CONV))
+        step, generator = begin(configured(**DREG))
         if compiles:
             step.compile(images())
         step.config = dataclasses.replace(step.config, lr=1e30)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from small_runs import load_state, run_main
+from small_runs import run_main
 
+from vae import open_run
 from vae.config import Config
 from vae.data.datasets import Split
 from vae.model.vae import VAE
@@ -118,14 +119,14 @@ def test_an_optimizer_that_can_t_be_halted_has_the_first_bad_term_named():
         train_epoch(step, images(), epoch=1, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("precision", "clip"), [("fp32", "0"), ("bf16", "1"), ("fp16", "1")])
+@pytest.mark.parametrize(("precision", "clip"), [("fp32", "0"), ("fp16", "1")])
 def test_a_run_with_a_huge_lr_stops_in_one_line_and_keeps_its_last_good_checkpoint(tmp_path, capsys, clip, precision):
     flags = ["--run_name", "wild", "--lr", "1e12", "--batch_size", "64", "--num_epochs", "2", "--precision", precision]
     assert run_main(tmp_path, *flags, "--grad_clip", clip) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: the ") and "in epoch 1, step" in err and "--lr" in err and err.count("\n") == 1
-    state = load_state(tmp_path / "outputs/wild")
-    assert state["epoch"] == 0 and all(value.isfinite().all() for value in state["model_state"].values())
+    trained = open_run(tmp_path / "outputs/wild")
+    assert trained.epoch == 0 and all(weights.isfinite().all() for weights in trained.model.parameters())
 
 
 def test_the_watch_doesn_t_change_a_bit_of_the_weights():
