@@ -92,11 +92,10 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """Root of a run of four epochs named `whole`, its pictures drawn."""
+    """Root of a run of four epochs named `whole`."""
     root = tmp_path_factory.mktemp("finished")
     flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
-    with real_pictures():
-        assert run_main(root, "--run_name", "whole", *flags) == 0
+    assert run_main(root, "--run_name", "whole", *flags) == 0
     return root
 
 
