@@ -18,8 +18,8 @@ def test_every_command_says_in_one_line_what_it_can_t_open(command, run_dir, tmp
     cases = {
         (): "no run in outputs",
         ("--run", "nowhere"): "nowhere: no such run",
-        ("--run", "."): "is no run's folder",
-        ("--checkpoint", "text.pt"): "no checkpoint of ours",
+        ("--run", "."): "is not a run's folder",
+        ("--checkpoint", "text.pt"): "not a checkpoint of this program",
         ("--checkpoint", "newer.pt"): "update the program",
         ("--checkpoint", "nan.pt"): "nan.pt: its weights are not all finite numbers",
         ("--checkpoint", "strange.pt"): "strange.pt is damaged, or of another version: the stored configuration",

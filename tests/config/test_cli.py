@@ -22,7 +22,6 @@ BAD = [
     (["--lr", "0"], "--lr 0.0: must be above 0"),
     (["--lr", "nan"], "--lr: expected a finite number"),
     (["--lr", "fast"], "invalid float value: 'fast'"),
-    (["--weight_decay", "inf"], "finite"),
     (["--val_split", "1"], "--val_split 1.0: must be below 1"),
     (["--latent_dim", "2.5"], "invalid int value"),
     (["--hidden_dims"], "expected at least one argument"),
@@ -30,9 +29,7 @@ BAD = [
     (["--dataset", "mnits"], "choose from auto, mnist"),
     (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
-    (["--num_epoch", "3"], "unknown flag --num_epoch (did you mean --num_epochs?)"),
     (["--no_such"], "unknown flag --no_such (see python main.py --help)"),
-    (["trian"], "unknown command 'trian' (did you mean train?)"),
     (["smaple", "--digit", "3"], "unknown command 'smaple' (did you mean sample?)"),
     (["--quiet", "sample"], "unexpected argument 'sample' (a command comes first)"),
     (["sample", "--num_sample", "3"], "unknown flag --num_sample (did you mean --num_samples?)"),
@@ -47,21 +44,15 @@ BAD = [
     (["embed", "--split", "all"], "choose from train, val, test"),
     (["gif", "--milliseconds", "1"], "--milliseconds 1"),
     (["--gif", "--sample_every", "0"], "--gif animates the pictures of --sample_every"),
-    (["evaluate", "--device", "gpu"], "--device 'gpu': expected auto, cpu"),
-    (["--device", "cuda:007"], "--device 'cuda:007': expected auto, cpu"),
     (["--device", "cuda:３"], "--device 'cuda:３': expected auto, cpu"),
     (["--run_name", "../x"], "--run_name '../x'"),
-    (["--run_name", "/tmp/x"], "--run_name '/tmp/x'"),
-    (["--run_name", ".."], "--run_name '..'"),
     (["--run_name", "latest"], "is reserved"),
     (["--run_name", "a" * 200], "200 bytes long"),
-    (["--run_name", "a\x1b[31m"], "unprintable"),
     (["--seed", str(2**63)], "--seed"),
     (["--lr", "-1e-3"], "--lr -0.001: must be above 0"),
     (["--overwrite"], "--overwrite replaces the run that --run_name names"),
     (["--output_dir", "x", "--log_dir", "./x"], "give each a folder of its own"),
     (["--num_epochs", "2", "--kl_warmup_epochs", "3"], "--kl_warmup_epochs 3 is longer than the run"),
-    (["--preset", "mlp-3d"], "--preset 'mlp-3d': choose from mlp-2d"),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--free_bits", "1e39"], "--free_bits 1e+39: must be at most"),
     (["--output_dir", "a\x1b[31m"], "unprintable"),
@@ -69,13 +60,8 @@ BAD = [
     (["--arch", "conv", "--image_size", "30"], "must be a multiple of 4"),
     (["--image_size", "2"], "--image_size 2: must be at least 4"),
     (["--binarize", "dynamic", "--recon_loss", "mse"], "use bce with --binarize"),
-    (["--optimizer", "adam", "--weight_decay", "0.1"], "adam has none here"),
     (["--base_channels", "0"], "--base_channels 0"),
-    (["--activation", "sigmoid"], "choose from relu"),
-    (["--lr_schedule", "linear"], "choose from constant, cosine"),
     (["--grad_clip", "-1"], "--grad_clip -1.0"),
-    (["--kl_warmup_epochs", "nan"], "finite"),
-    (["--precision", "fp8"], "choose from auto, fp32"),
 ]
 
 
@@ -88,7 +74,8 @@ def test_a_mistake_gets_one_line_and_exit_code_2(argv, message, capsys, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_was_given_is_returned():
+def test_a_line_without_a_command_trains_and_only_what_was_given_is_returned():
+    assert all(parse_command(argv) is None for argv in ([], ["--lr", "0.5"], ["train", "--lr", "0.5"]))
     assert parse_args([]) == {}
     assert parse_args(["--lr", "0.5", "--hidden_dims", "3", "4"]) == {"lr": 0.5, "hidden_dims": (3, 4)}
     assert parse_args(["train", "--lr", "0.5"]) == {"lr": 0.5}
@@ -96,12 +83,6 @@ def test_only_what_was_given_is_returned():
 
 def test_hyphens_are_accepted_for_underscores():
     assert parse_args(["--num-epochs=3", "--run-name", "a-b"]) == {"num_epochs": 3, "run_name": "a-b"}
-
-
-def test_the_defaults_are_the_readme_s_recipe():
-    config = Config()
-    assert (config.num_epochs, config.batch_size, config.lr, config.weight_decay) == (60, 64, 1e-3, 1e-2)
-    assert (config.latent_dim, config.hidden_dims, config.dataset, config.val_split) == (2, (512,), "auto", 0.0)
 
 
 def test_a_config_survives_its_plain_form():
@@ -121,11 +102,6 @@ def test_a_value_of_the_wrong_type_is_refused_from_python_too():
     ):
         with pytest.raises(UsageError, match=re.escape(message)):
             Config(**knobs)
-
-
-def test_a_line_without_a_command_trains():
-    for argv in ([], ["--num_epochs", "60"], ["train", "--num_epochs", "60"]):
-        assert parse_command(argv) is None
 
 
 def printed(argv, capsys):

@@ -6,17 +6,10 @@ from vae.config.presets import PRESETS, configure, describe
 from vae.system.errors import UsageError
 
 
-def test_the_defaults_are_a_preset_too():
-    assert configure({}) == configure({"preset": "mlp-2d"}) == Config()
-
-
-SYSTEMS = ("mlp-2d", "conv-2d", "mlp-64d", "mlp-32d", "mlp-20d")
-
-
-def test_presets_are_the_five_known_systems():
+def test_the_defaults_and_presets_are_the_five_known_systems():
     facts = {
         name: (c.arch, c.latent_dim, c.recon_loss, c.optimizer, c.lr, c.weight_decay, c.batch_size, c.num_epochs)
-        for name in SYSTEMS
+        for name in ("mlp-2d", "conv-2d", "mlp-64d", "mlp-32d", "mlp-20d")
         for c in [configure({"preset": name})]
     }
     assert facts == {
@@ -26,6 +19,8 @@ def test_presets_are_the_five_known_systems():
         "mlp-32d": ("mlp", 32, "bce", "adam", 1e-3, 0.0, 128, 20),
         "mlp-20d": ("mlp", 20, "bce", "adam", 1e-3, 0.0, 128, 20),
     }
+    assert configure({}) == configure({"preset": "mlp-2d"}) == Config()
+    assert (Config().hidden_dims, Config().dataset, Config().val_split) == ((512,), "auto", 0.0)
     assert configure({"preset": "conv-2d"}).val_split == 0.2
     assert configure({"preset": "mlp-20d"}).hidden_dims == (512, 256)
 

@@ -231,5 +231,5 @@ def test_code_in_a_checkpoint_is_refused_unexecuted(attempt, tmp_path, door, pla
             torch.save({**torch.load(last, weights_only=True), place: Payload(victim)}, last)
 
     lines = attempt(door, harm)
-    assert lines and all("no checkpoint of ours, or it is damaged" in line for line in lines)
+    assert lines and all("not a checkpoint of this program, or it is damaged" in line for line in lines)
     assert not victim.exists()

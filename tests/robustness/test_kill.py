@@ -85,10 +85,11 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
         run_dir = tmp_path / "outputs" / name
         runs += 1
         code, err, given = -signal.SIGKILL, "", [*flags, "--run_name", name]
+        waits = [rng.uniform(0, 1.1 * seconds) for _ in range(3)]
         while code == -signal.SIGKILL:
             process = start(tmp_path, *given)
             try:
-                process.wait(rng.uniform(0, 1.1 * seconds))
+                process.wait(waits.pop() if waits else None)
             except subprocess.TimeoutExpired:
                 process.kill()
             code, err = process.wait(), process.stderr.read()

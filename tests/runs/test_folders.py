@@ -39,7 +39,7 @@ def test_overwrite_never_takes_a_folder_that_is_no_run(tmp_path, capsys, folder,
     for name, text in files.items():
         (tmp_path / folder / "thesis" / name).write_text(text)
     assert run_main(tmp_path, "--run_name", "thesis", "--overwrite") == 2
-    assert "is no run of ours" in capsys.readouterr().err
+    assert "is not a run of this program" in capsys.readouterr().err
     assert {path.name: path.read_text() for path in (tmp_path / folder / "thesis").iterdir()} == files
 
 

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from vae.config import Config
 from vae.data.datasets import Split
 from vae.model.vae import VAE
-from vae.training.ema import average_weights, update_average
+from vae.training.ema import WeightAverage
 from vae.training.epoch import train_epoch
 from vae.training.optimizer import build_optimizer
 from vae.training.step import TrainingStep
@@ -19,25 +20,29 @@ def small():
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.999])
-def test_the_average_is_torch_s_lerp_to_the_bit(decay):
-    """Against the formula by hand: a + (1 - d) · (w - a), with d = min(decay, (1 + n) / (10 + n)) at step n."""
+def test_the_average_is_torch_s_own_to_the_bit(decay):
+    """Against AveragedModel, which keeps d = min(decay, (1 + n) / (10 + n)) of itself at step n."""
+
+    def follow(averages, weights, number):
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + number.item()) / (10 + number.item())))
+
     model = small()
-    ema, expected = average_weights(model, decay), [weights.clone() for weights in model.parameters()]
+    ema, expected = WeightAverage(model, decay), AveragedModel(model, multi_avg_fn=follow)
+    expected.n_averaged.fill_(1)  # at 0 it would copy the weights
     for step in range(1, 30):
         with torch.no_grad():
             for weights in model.parameters():
                 weights.add_(torch.randn_like(weights))
-            for average, weights in zip(expected, model.parameters(), strict=True):
-                average.lerp_(weights, 1 - min(decay, (1 + step) / (10 + step)))
-        update_average(ema, model, step=step)
-        assert all(map(torch.equal, ema.module.parameters(), expected))
+        expected.update_parameters(model)
+        ema.update(step)
+        assert all(map(torch.equal, ema.model.parameters(), expected.module.parameters()))
 
 
 def test_the_average_is_a_model_of_the_same_entries_that_learns_nothing_itself():
     model = small()
-    ema = average_weights(model, 0.9)
-    assert list(ema.module.state_dict()) == list(model.state_dict()) and not ema.module.training
-    assert not any(weights.requires_grad for weights in ema.module.parameters())
+    ema = WeightAverage(model, 0.9)
+    assert list(ema.model.state_dict()) == list(model.state_dict()) and not ema.model.training
+    assert not any(weights.requires_grad for weights in ema.model.parameters())
     assert all(weights.requires_grad for weights in model.parameters())
 
 
@@ -51,8 +56,8 @@ def test_the_average_counts_the_steps_of_the_run_and_not_of_the_process():
     twin = copy.deepcopy(model)
     again = TrainingStep(twin, build_optimizer(config, twin), config)
     again.optimizer.load_state_dict(copy.deepcopy(step.optimizer.state_dict()))
-    again.ema.module.load_state_dict(step.ema.module.state_dict())
+    again.ema.model.load_state_dict(step.ema.model.state_dict())
     for one in (step, again):
         train_epoch(one, split, epoch=2, generator=torch.Generator().manual_seed(2))
-        averages.append(one.ema.module.state_dict())
+        averages.append(one.ema.model.state_dict())
     torch.testing.assert_close(averages[1], averages[0], rtol=0, atol=0)

@@ -170,22 +170,6 @@ def test_a_term_that_is_not_finite_is_named(digits, part, name):
         epoch(model, head(digits, 100))
 
 
-def test_a_loss_that_blows_up_stops_the_epoch_soon_and_names_the_step(digits, monkeypatch):
-    torch.manual_seed(0)
-    model, counts = VAE(2, hidden_dims=(8,)), []
-
-    def poison(count):
-        counts.append(count)
-        if len(counts) == 5:
-            with torch.no_grad():
-                model.decoder.head.weight.fill_(float("inf"))
-
-    monkeypatch.setattr("vae.training.divergence.CHECK_EVERY", 4)
-    with pytest.raises(DivergedError, match="epoch 7, step 6:"):
-        epoch(model, digits, number=7, batch_size=10, on_batch=poison)
-    assert len(counts) == 7  # noticed at the check after step 8 of 144
-
-
 def test_images_are_distorted_until_their_share_of_the_run_is_over(digits):
     model, few = VAE(3, hidden_dims=(8,)), head(digits, 40)
     losses = {}

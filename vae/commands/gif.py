@@ -17,7 +17,9 @@ def run(session: Session, options: Gif) -> None:
     kinds = [kind for kind, count in counts.items() if count > 1]
     if not kinds:
         most = max(counts.values())
-        raise UsageError(f"{run_dir} has {most} of the two pictures that it takes: train with --sample_every 1")
+        raise UsageError(
+            f"{run_dir}: pictures of {most} epochs, and an animation needs two: train with --sample_every 1"
+        )
     paths = session.paths(*(f"{kind}.gif" for kind in kinds))
     animate_run(run_dir, dict(zip(kinds, paths, strict=True)), milliseconds=options.milliseconds)
     if session.trained.model.latent_dim == 2 and "latent_scatter" not in kinds:

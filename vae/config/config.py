@@ -103,7 +103,7 @@ class Config:
     run_name: str = output_knob("", "name of the run's folders (default: time and model)", metavar="NAME")
     output_dir: str = output_knob("outputs", "folder for checkpoints, metrics and pictures", metavar="DIR")
     log_dir: str = output_knob("runs", "folder for TensorBoard logs", metavar="DIR")
-    overwrite: bool = output_knob(False, "replace an earlier run of the same name")
+    overwrite: bool = output_knob(False, "replace the earlier run of that name, its whole folder")
     checkpoint_every: int = output_knob(0, "also keep epoch_NNN.pt every N epochs; 0 for never", low=0)
     sample_every: int = output_knob(
         5, "draw samples and reconstructions every N epochs; 0 for never; --gif makes the default 1", low=0

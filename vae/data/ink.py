@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import center_of_mass  # type: ignore[import-untyped]
+from scipy.ndimage import center_of_mass
 from torch import Tensor
 
 SIDE, BOX = 28, 20  # LeCun et al. 1998: ink fitted into 20×20, its centre of mass in the middle of 28×28

@@ -183,7 +183,7 @@ def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
     lines = ["the NLL is an upper bound on average, and tight as the number of importance samples grows"]
     if binarize == "none" and model.recon_loss == "bce":
         lines.append(
-            "pixels between 0 and 1 as Bernoulli targets are no probabilities: NLL and bits per dimension compare with "
+            "grey pixels are not draws of a Bernoulli: NLL and bits per dimension compare with "
             "others of this protocol only"
         )
     if "test_binarised" in scores:

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae.config import Config
 from vae.model.losses import RECON_LOSSES, continuous_bernoulli_mean, gaussian_kl, gaussian_log_density
 from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
 
-CHOICES = {"arch": ("mlp", "conv"), "prior": ("standard", "vamp", "flow"), "recon_loss": tuple(RECON_LOSSES)}
+CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}  # those of the flags
 
 
 class VAEOutput(NamedTuple):

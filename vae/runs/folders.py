@@ -45,7 +45,7 @@ def check_name_is_free(config: Config) -> None:
                 f"continue it with --resume {folders.run_dir}, or replace it with --overwrite"
             )
         if not is_ours(folder):
-            raise UsageError(f"--overwrite: {folder} is no run of ours: remove it yourself, or choose another name")
+            raise UsageError(f"--overwrite: {folder} is not a run of this program: remove it, or choose another name")
 
 
 def create(config: Config) -> Folders:
@@ -69,7 +69,7 @@ def create(config: Config) -> Folders:
 def check_log_path(folders: Folders) -> None:
     """Refuse a log folder with anything but logs in it: a stranger's checkpoint may name any folder."""
     if folders.log_path.exists() and not _is_log(folders.log_path):
-        raise FileError(f"{folders.log_path} is no log folder of ours: move it, or what lies in it, elsewhere")
+        raise FileError(f"{folders.log_path} holds more than TensorBoard's logs: move it, or what is in it, elsewhere")
 
 
 def remove_scratch_files(folders: Folders) -> None:

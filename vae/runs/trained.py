@@ -120,7 +120,7 @@ def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_
     if path.is_dir():
         last = path.resolve() / "checkpoints" / "last.pt"
         if not last.is_file():
-            raise CheckpointError(f"{path} is no run's folder: it has no checkpoints/last.pt")
+            raise CheckpointError(f"{path} is not a run's folder: it has no checkpoints/last.pt")
         path = last
     elif not path.exists():
         raise CheckpointError(f"{path}: no such run or checkpoint")

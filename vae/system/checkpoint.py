@@ -50,10 +50,10 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 def read(path: Path) -> Any:
     """Read a file of tensors and plain Python onto the CPU, without running code from it."""
-    damaged = CheckpointError(f"{path} is no checkpoint of ours, or it is damaged")
+    damaged = CheckpointError(f"{path} is not a checkpoint of this program, or it is damaged")
     try:
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"can't read {path}: it is no file")
+            raise CheckpointError(f"can't read {path}: it is not a file")
         if path.exists() and not _is_uncompressed_archive(path):
             raise damaged
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -68,13 +68,14 @@ def read(path: Path) -> Any:
 
 
 def _is_uncompressed_archive(path: Path) -> bool:
-    """Whether a file is a ZIP archive as torch writes them: a compressed one could unpack to any size."""
+    """Whether a file is an undamaged ZIP archive as torch writes them: a compressed one could unpack to any size."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-    return stored and sum(entry.file_size for entry in entries) <= path.stat().st_size
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        fits = sum(entry.file_size for entry in entries) <= path.stat().st_size
+        return stored and fits and archive.testzip() is None  # torch itself never looks at the checksums
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
     state.setdefault("trained_state", {})  # missing in files from before there were averaged weights
     missing = [name for name in SCHEMA if name not in state]
     if missing:
-        raise CheckpointError(f"{path} is no checkpoint of ours: it lacks {', '.join(missing)}")
+        raise CheckpointError(f"{path} is not a checkpoint of this program: it lacks {', '.join(missing)}")
     if type(state["format"]) is int and state["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}: update the program")
     if misfit := find_misfit(state, SCHEMA):
@@ -93,7 +94,7 @@ def load(path: Path) -> dict[str, Any]:
     if len(state["image_shape"]) != 3 or not all(0 < size < 2**31 for size in sizes):
         raise CheckpointError(f"{path} is damaged: its sizes are impossible")
     if not all(isinstance(text, str) for place in state["places"].items() for text in place):
-        raise CheckpointError(f"{path} is damaged: its places are no paths")
+        raise CheckpointError(f"{path} is damaged: its places are not paths")
     return state
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -15,7 +15,6 @@ from vae.config import Config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
-from vae.model.vae import VAE
 from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
@@ -58,14 +57,14 @@ class Learner:
         start_from_images(self.model, splits.train.images, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
-        self.eval_model = self.model if self._step.ema is None else cast(VAE, self._step.ema.module)
+        self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.to_compile = should_compile(config, self.device, processes, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @contextmanager
     def _own_rng(self) -> Iterator[None]:
-        """Let torch's global generator on the CPU go on where this run left it, and give it back as it was.
+        """Use this run's own state of torch's global CPU generator within the block; the caller's state is restored.
 
         Initial weights come from it, and the noise of layers that draw by themselves, as dropout does.
         """
@@ -149,7 +148,7 @@ class Learner:
             if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
                 raise ValueError("its scaler's state is damaged")
             scaler.load_state_dict(state["scaler_state"])
-            torch.Generator().set_state(random["torch"])  # refuses what is no state
+            torch.Generator().set_state(random["torch"])  # raises an error for anything that is not a state
             self._rng_state = random["torch"]
             if random["device"] == self.device.type:
                 self._generator.set_state(random["generator"])

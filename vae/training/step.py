@@ -16,7 +16,7 @@ from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.training.compiled import CompiledStep
 from vae.training.divergence import Watch
-from vae.training.ema import average_weights, update_average
+from vae.training.ema import WeightAverage
 
 
 class TrainingStep:
@@ -45,7 +45,7 @@ class TrainingStep:
         self.model, self.optimizer, self.config, self.processes = model, optimizer, config, processes
         device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self.ema = average_weights(model, config.ema) if config.ema else None
+        self.ema = WeightAverage(model, config.ema) if config.ema else None
         self.compiled: CompiledStep | None = None
         self._objective = processes.wrap(Objective(model, config))
 
@@ -85,7 +85,7 @@ class TrainingStep:
             # The gradients are averaged over the processes, so that the sum of a shard counts world_size times.
             self._update(terms[0].sum() * (self.processes.world_size / len(x)), lr)
         if self.ema is not None:
-            update_average(self.ema, self.model, step=number)
+            self.ema.update(number)
 
     def _update(self, loss: Tensor, lr: float) -> None:
         for group in self.optimizer.param_groups:
