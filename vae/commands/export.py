@@ -54,10 +54,7 @@ class Decoder(nn.Module):
 def export(model: VAE, folder: Path, facts: dict[str, Any]) -> float:
     """Write `encoder.pt2` and `decoder.pt2`, for the CPU and any batch size, and compare them with the model.
 
-    Args:
-        model: not changed.
-        folder: an existing folder; it also gets `example.npz`, inputs and outputs by name, and `export.json`.
-        facts: further entries of that JSON file.
+    The folder also gets `example.npz`, inputs and outputs by name, and `export.json`, with `facts` among its entries.
 
     Returns:
         The largest difference between the outputs of a loaded program and of the model for the example.

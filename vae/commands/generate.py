@@ -40,31 +40,17 @@ def decode_all(model: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
 def sample(
     model: VAE, count: int = 64, *, digits: Sequence[int] = (), temperature: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """Decode `count` draws from the prior.
-
-    Args:
-        model: conditional or not.
-        count: N.
-        digits: classes of a conditional model, in turn; empty for all of them.
-        temperature: scales the prior's spread.
-        seed: seeds the draws.
+    """Decode `count` draws from the prior, of these classes in turn (of all, if empty) for a conditional model.
 
     Returns:
         Pixel means (N, C, H, W) in [0, 1], and the classes (N,) of a conditional model.
-
-    Raises:
-        UsageError: a class that the model doesn't have.
     """
     labels = classes_in_turn(model, digits, count)
     return decode_all(model, draw_latents(model, count, temperature=temperature, seed=seed), labels), labels
 
 
 def classes_in_turn(model: VAE, digits: Sequence[int], count: int) -> Tensor | None:
-    """Labels (N,) that repeat `digits`, or all classes if that is empty; `None` for an unconditional model.
-
-    Raises:
-        UsageError: a class that the model doesn't have.
-    """
+    """Labels (N,) that repeat `digits`, or all classes if that is empty; `None` for an unconditional model."""
     if not model.num_classes:
         if digits:
             raise UsageError(f"--digit {digits[0]}: this model was trained without classes (--conditional)")
@@ -84,13 +70,13 @@ def class_list(trained: Trained, labels: Tensor | None) -> str:
 def traverse(
     model: VAE, units: Sequence[int], probabilities: Tensor, *, base: Tensor | None = None, y: Tensor | None = None
 ) -> Tensor:
-    """Sweep one latent at a time over the prior's quantiles and hold the others fixed.
+    """Sweep one latent at a time over the prior's quantiles and hold the others at `base`.
 
     Args:
         model: conditional or not.
         units: the latents to sweep.
         probabilities: (Q,) in (0, 1).
-        base: (D,) the values of the others; `None` for the prior's median.
+        base: (D,); `None` for the prior's median.
         y: (1,) class of a conditional model.
 
     Returns:

@@ -40,13 +40,9 @@ class Ends(NamedTuple):
 def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") -> Tensor:
     """`steps` points from z1 to z2 (D,), both included: (S, D).
 
-    Args:
-        z1: one end.
-        z2: the other.
-        steps: S, at least 2.
-        path: `linear`, or `spherical` (slerp, Shoemake 1985): the direction turns at a constant rate, while the length
-            changes linearly. Between opposite ends the path is a half circle towards the axis that is closest to
-            perpendicular. If an end is the origin, or D is 1, the path is straight.
+    On a `spherical` path (slerp, Shoemake 1985) the direction turns at a constant rate, while the length changes
+    linearly. Between opposite ends it is a half circle towards the axis that is closest to perpendicular. If an end
+    is the origin, or D is 1, it is straight.
     """
     if steps < 2:
         raise ValueError(f"steps is {steps}: a path needs at least 2, its ends")
@@ -71,11 +67,7 @@ def path_between(z1: Tensor, z2: Tensor, *, steps: int, path: str = "linear") ->
 def between_images(
     trained: Trained, first: int, second: int, *, digit: Sequence[int] = (), flag: str = "--images"
 ) -> Ends:
-    """Go from one image of the test set to another, by their index.
-
-    Raises:
-        UsageError: there is no such image, or they have two classes and a conditional model isn't given one of them.
-    """
+    """Go from one image of the test set to another, by their index."""
     test = trained.split("test")
     for index in (first, second):
         if not 0 <= index < len(test):
@@ -93,11 +85,7 @@ def between_images(
 
 
 def between_classes(trained: Trained, first: int, second: int, *, digit: Sequence[int] = ()) -> Ends:
-    """Go from the most typical test image of one class, the nearest to its mean in latent space, to another class's.
-
-    Raises:
-        UsageError: there is no such class, or there are two and a conditional model isn't given one of them.
-    """
+    """Go from the most typical test image of one class, the nearest to its mean in latent space, to another class's."""
     test = trained.split("test")
     if not trained.class_names:
         raise UsageError("--digits: these images have no classes")

@@ -88,14 +88,8 @@ def own_images(
 ) -> tuple[Reconstructed, list[OwnImage]]:
     """Reconstruct people's own pictures; also returns how each was prepared.
 
-    Args:
-        trained: the model.
-        paths: files, and folders of files. Unusable pictures in a folder are left out with a message.
-        digits: for a conditional model, the class of all of them or of each; empty for the likeliest.
-
-    Raises:
-        UsageError: no such file, or as many classes as fit neither.
-        DataError: a named file is unusable, or all in the folders are; the message names it.
+    Unusable pictures in a folder are left out with a message. `digits` gives a conditional model the class of all
+    pictures or of each; without it, each has the likeliest.
     """
     model, config = trained.model, trained.config
     files, named = find([str(path) for path in paths]), {Path(path) for path in paths}
@@ -121,11 +115,7 @@ def own_images(
 
 
 def worse_than(trained: Trained, elbo: Tensor) -> Tensor:
-    """The fraction of the first `REFERENCE` test images whose ELBO is larger than each of `elbo`, both (N,).
-
-    Raises:
-        DataError: the run's data can't be loaded.
-    """
+    """The fraction of the first `REFERENCE` test images whose ELBO is larger than each of `elbo`, both (N,)."""
     test = trained.split("test").take(torch.arange(min(REFERENCE, len(trained.split("test")))))
     reference = score_images(trained.model, to_pixels(test.images), test.labels).elbo
     return (reference > elbo.unsqueeze(1)).double().mean(1)

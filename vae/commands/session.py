@@ -21,10 +21,6 @@ class Session:
 
     A name is reserved by creating it, which fails if it exists: no earlier result is replaced unasked, and of two
     commands that run at once each gets names of its own. Leaving the `with` block removes what was never written to.
-
-    Args:
-        options: the command's options.
-        console: the screen.
     """
 
     def __init__(self, options: Options, console: Console) -> None:
@@ -58,22 +54,13 @@ class Session:
 
         Without `--output` they go into the command's own folder, and if one of the names is taken, all of them get the
         next free number: `interpolation-2.png`. `--output` is a folder for them, or a file that names all of them.
-
-        Raises:
-            UsageError: `--output` names a file that exists, or is a file's name for results that need several.
-            FileError: a file or its folder can't be created.
         """
         output = self._options.output
         paths = _paths_below(output, names) if output else [self.default_dir / name for name in names]
-        return self._reserve(paths, _create_file)
+        return self._reserve(paths, lambda path: path.touch(exist_ok=False))
 
     def folder(self, name: str) -> Path:
-        """Reserve a folder for many files: a new one of this name, numbered if that is taken, or `--output`.
-
-        Raises:
-            UsageError: the folder `--output` is not empty.
-            FileError: it can't be created.
-        """
+        """Reserve a folder for many files: a new one of this name, numbered if that is taken, or `--output`."""
         output, overwrite = self._options.output, self._options.overwrite
         if not output and not overwrite:
             return self._reserve([self.default_dir / name], Path.mkdir)[0]
@@ -116,10 +103,6 @@ class Session:
         except OSError as error:
             raise FileError(f"can't make {folder}: {error.strerror or error}") from None
         self._reserved.append(folder)
-
-
-def _create_file(path: Path) -> None:
-    path.open("x").close()
 
 
 def _paths_below(output: str, names: Sequence[str]) -> list[Path]:

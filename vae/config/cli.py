@@ -106,11 +106,7 @@ def build_command_parser(command: type[Options]) -> argparse.ArgumentParser:
 
 
 def parse_command(argv: Sequence[str]) -> Options | None:
-    """The options of a command; `None` for a command line that trains.
-
-    Raises:
-        UsageError: the line that says what is wrong.
-    """
+    """The options of a command; `None` for a command line that trains."""
     first = argv[0] if argv else TRAIN
     if first.startswith("-") or first == TRAIN:
         return None
@@ -125,9 +121,6 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
     """The flags of training that were given, by the knob's name, and `resume` if that was given.
 
     Hyphens are accepted for underscores (`--num-epochs`). Values are checked here, before anything is touched.
-
-    Raises:
-        UsageError: the line that says what is wrong.
     """
     given = _flags_given(build_parser(), argv[1:] if argv[:1] == [TRAIN] else argv)
     presets.configure({name: value for name, value in given.items() if name != "resume"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,129 +19,118 @@ SEED_MAX = 2**63 - 1
 GROUPS = {group: group for group in ("preset", "data", "model", "objective", "training", "output", "machine")}
 GROUPS["output"] = "what a run leaves"  # the heading in --help
 
+data_knob, model_knob, objective_knob = (partial(knob, group=group) for group in ("data", "model", "objective"))
+training_knob, output_knob, machine_knob = (partial(knob, group=group) for group in ("training", "output", "machine"))
+
 
 @dataclass(frozen=True)
 class Config:
     """What defines a run. The defaults are those of `python main.py`.
 
     Raises:
-        UsageError: a value out of bounds; the message names the flag, the value and what is allowed.
+        UsageError: a value or a combination of values that is not allowed.
     """
 
     preset: str = knob("mlp-2d", "preset to start from; --list_presets shows all", group="preset", metavar="NAME")
 
-    dataset: str = knob("auto", "auto: MNIST, or digits if it can't be downloaded", group="data", choices=DATASETS)
-    data_dir: str = knob(
-        "data", "folder of data sets, or of your images (--dataset folder)", group="data", metavar="DIR"
-    )
-    val_split: float = knob(0.0, "fraction of training images held out to choose best.pt", group="data", low=0, below=1)
-    image_size: int = knob(28, "height and width that images are resized to", group="data", low=4, high=256)
-    binarize: str = knob(
+    dataset: str = data_knob("auto", "auto: MNIST, or digits if it can't be downloaded", choices=DATASETS)
+    data_dir: str = data_knob("data", "folder of data sets, or of your images (--dataset folder)", metavar="DIR")
+    val_split: float = data_knob(0.0, "fraction of training images held out to choose best.pt", low=0, below=1)
+    image_size: int = data_knob(28, "height and width that images are resized to", low=4, high=256)
+    binarize: str = data_knob(
         "none",
         "make pixels 0 or 1: dynamic draws them anew every epoch, static draws them once, threshold cuts at 0.5",
-        group="data",
         choices=("none", "dynamic", "static", "threshold"),
     )
 
-    arch: str = knob("mlp", "dense or convolutional networks", group="model", choices=("mlp", "conv"))
-    latent_dim: int = knob(2, "number of latent variables", group="model", low=1, high=4096)
-    hidden_dims: tuple[int, ...] = knob(
-        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", group="model", low=1, high=65536
+    arch: str = model_knob("mlp", "dense or convolutional networks", choices=("mlp", "conv"))
+    latent_dim: int = model_knob(2, "number of latent variables", low=1, high=4096)
+    hidden_dims: tuple[int, ...] = model_knob(
+        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", low=1, high=65536
     )
-    base_channels: int = knob(64, "conv: channels of each hidden layer", group="model", low=1, high=4096)
-    activation: str = knob("relu", "activation function between layers", group="model", choices=ACTIVATIONS)
-    block: str = knob(
+    base_channels: int = model_knob(64, "conv: channels of each hidden layer", low=1, high=4096)
+    activation: str = model_knob("relu", "activation function between layers", choices=ACTIVATIONS)
+    block: str = model_knob(
         "plain",
         "mlp: kind of hidden layer; a residual block has a norm and two linear layers",
-        group="model",
         choices=("plain", "gated", "residual"),
     )
-    conditional: bool = knob(False, "show the class to encoder and decoder", group="model")
-    mean_bias: bool = knob(False, "start the decoder from the mean training image", group="model")
-    prior: str = knob(
+    conditional: bool = model_knob(False, "show the class to encoder and decoder")
+    mean_bias: bool = model_knob(False, "start the decoder from the mean training image")
+    prior: str = model_knob(
         "standard",
         "p(z): standard normal, or learned: vamp, a mixture of the posteriors of learned images; flow, a RealNVP",
-        group="model",
         choices=("standard", "vamp", "flow"),
     )
-    num_pseudo_inputs: int = knob(500, "vamp: number of learned images", group="model", low=1, high=100_000)
-    num_couplings: int = knob(6, "flow: number of coupling layers", group="model", low=1, high=256)
-    prior_width: int = knob(256, "flow: width of each coupling's hidden layers", group="model", low=1, high=65536)
+    num_pseudo_inputs: int = model_knob(500, "vamp: number of learned images", low=1, high=100_000)
+    num_couplings: int = model_knob(6, "flow: number of coupling layers", low=1, high=256)
+    prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
 
-    recon_loss: str = knob(
+    recon_loss: str = objective_knob(
         "bce",
         "Bernoulli, squared error (a Gaussian of variance 1/2) or continuous Bernoulli, summed over pixels",
-        group="objective",
         choices=("bce", "mse", "continuous_bernoulli"),
     )
-    objective: str = knob(
+    objective: str = objective_knob(
         "elbo",
         "bound to maximise: the ELBO, or the importance-weighted bound with its own (iwae) or DReG gradients",
-        group="objective",
         choices=("elbo", "iwae", "dreg"),
     )
-    num_samples_train: int = knob(1, "posterior samples per image and step", group="objective", low=1, high=10_000)
-    beta: float = knob(1.0, "weight of the KL in the loss; in the ELBO it is 1", group="objective", low=0)
-    kl_warmup_epochs: float = knob(0.0, "epochs over which the weight of the KL grows from 0", group="objective", low=0)
-    free_bits: float = knob(0.0, "nats of KL per latent that cost nothing", group="objective", low=0, high=1e6)
+    num_samples_train: int = objective_knob(1, "posterior samples per image and step", low=1, high=10_000)
+    beta: float = objective_knob(1.0, "weight of the KL in the loss; in the ELBO it is 1", low=0)
+    kl_warmup_epochs: float = objective_knob(0.0, "epochs over which the weight of the KL grows from 0", low=0)
+    free_bits: float = objective_knob(0.0, "nats of KL per latent that cost nothing", low=0, high=1e6)
 
-    num_epochs: int = knob(60, "passes over the training set", group="training", low=1, high=1_000_000)
-    batch_size: int = knob(64, "images per step", group="training", low=1, high=1_000_000)
-    optimizer: str = knob("adamw", "adam has no weight decay", group="training", choices=("adam", "adamw"))
-    lr: float = knob(1e-3, "learning rate", group="training", above=0)
-    lr_schedule: str = knob(
-        "constant", "cosine lowers the learning rate to 0 at the end", group="training", choices=("constant", "cosine")
+    num_epochs: int = training_knob(60, "passes over the training set", low=1, high=1_000_000)
+    batch_size: int = training_knob(64, "images per step", low=1, high=1_000_000)
+    optimizer: str = training_knob("adamw", "adam has no weight decay", choices=("adam", "adamw"))
+    lr: float = training_knob(1e-3, "learning rate", above=0)
+    lr_schedule: str = training_knob(
+        "constant", "cosine lowers the learning rate to 0 at the end", choices=("constant", "cosine")
     )
-    lr_warmup_epochs: float = knob(0.0, "epochs over which the learning rate grows from 0", group="training", low=0)
-    weight_decay: float = knob(1e-2, "adamw: decoupled weight decay", group="training", low=0)
-    grad_clip: float = knob(0.0, "largest norm of the gradient; 0 for no limit", group="training", low=0)
-    ema: float = knob(
-        0.0, "decay of the averaged weights that are scored and drawn; 0 for none", group="training", low=0, below=1
+    lr_warmup_epochs: float = training_knob(0.0, "epochs over which the learning rate grows from 0", low=0)
+    weight_decay: float = training_knob(1e-2, "adamw: decoupled weight decay", low=0)
+    grad_clip: float = training_knob(0.0, "largest norm of the gradient; 0 for no limit", low=0)
+    ema: float = training_knob(
+        0.0, "decay of the averaged weights that are scored and drawn; 0 for none", low=0, below=1
     )
-    augment: float = knob(
-        0.0, "strength of random shifts and distortions of the training images", group="training", low=0, high=10
+    augment: float = training_knob(
+        0.0, "strength of random shifts and distortions of the training images", low=0, high=10
     )
-    augment_until: float = knob(1.0, "fraction of the run that --augment lasts", group="training", above=0, high=1)
-    seed: int = knob(0, "seed of the weights, the batches and the noise", group="training", low=0, high=SEED_MAX)
+    augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
+    seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)
 
-    run_name: str = knob("", "name of the run's folders (default: time and model)", group="output", metavar="NAME")
-    output_dir: str = knob("outputs", "folder for checkpoints, metrics and pictures", group="output", metavar="DIR")
-    log_dir: str = knob("runs", "folder for TensorBoard logs", group="output", metavar="DIR")
-    overwrite: bool = knob(False, "replace the earlier run of that name, its whole folder", group="output")
-    checkpoint_every: int = knob(0, "also keep epoch_NNN.pt every N epochs; 0 for never", group="output", low=0)
-    sample_every: int = knob(
-        5,
-        "draw samples and reconstructions every N epochs; 0 for never; --gif makes the default 1",
-        group="output",
-        low=0,
+    run_name: str = output_knob("", "name of the run's folders (default: time and model)", metavar="NAME")
+    output_dir: str = output_knob("outputs", "folder for checkpoints, metrics and pictures", metavar="DIR")
+    log_dir: str = output_knob("runs", "folder for TensorBoard logs", metavar="DIR")
+    overwrite: bool = output_knob(False, "replace the earlier run of that name, its whole folder")
+    checkpoint_every: int = output_knob(0, "also keep epoch_NNN.pt every N epochs; 0 for never", low=0)
+    sample_every: int = output_knob(
+        5, "draw samples and reconstructions every N epochs; 0 for never; --gif makes the default 1", low=0
     )
-    tsne_samples: int = knob(2000, "test images in the t-SNE picture at the end", group="output", low=10, high=100_000)
-    side_by_side: bool = knob(
-        False, "load the saved model again and draw its reconstructions to the right of the originals", group="output"
+    tsne_samples: int = output_knob(2000, "test images in the t-SNE picture at the end", low=10, high=100_000)
+    side_by_side: bool = output_knob(
+        False, "load the saved model again and draw its reconstructions to the right of the originals"
     )
-    gif: bool = knob(
-        False, "animate the pictures of --sample_every and, with two latents, the scatter plot", group="output"
+    gif: bool = output_knob(False, "animate the pictures of --sample_every and, with two latents, the scatter plot")
+    final_eval: bool = output_knob(
+        False, "end with importance-weighted likelihoods and the quality of latents and samples"
     )
-    final_eval: bool = knob(
-        False, "end with importance-weighted likelihoods and the quality of latents and samples", group="output"
-    )
-    num_importance_samples: int = knob(5000, "--final_eval: samples per image", group="output", low=1, high=10_000_000)
-    quiet: bool = knob(False, "print only warnings and errors", group="output")
+    num_importance_samples: int = output_knob(5000, "--final_eval: samples per image", low=1, high=10_000_000)
+    quiet: bool = output_knob(False, "print only warnings and errors")
 
-    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
-    precision: str = knob(
+    device: str = machine_knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N")
+    precision: str = machine_knob(
         "auto",
         "number format of the training step; auto: bf16 if the hardware supports it, else fp32",
-        group="machine",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    compile: str = knob(
+    compile: str = machine_knob(
         "auto",
         "compile the training step after the first epoch; auto: if there is a compiler and the run is long",
-        group="machine",
         choices=("auto", "on", "off"),
     )
-    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
+    threads: int = machine_knob(0, "CPU threads; 0 for PyTorch's default", low=0, high=1024)
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -229,11 +219,7 @@ class Config:
 
 
 def stored_config(values: dict[str, Any], source: Path) -> Config:
-    """The configuration that the file `source` holds; lists stand for tuples, which JSON lacks.
-
-    Raises:
-        FileError: a knob that this version doesn't know, or a value out of bounds; the message names the file.
-    """
+    """The configuration that the file `source` holds; lists stand for tuples, which JSON lacks."""
     known = {field.name for field in dataclasses.fields(Config)}
     try:
         if unknown := [repr(name) for name in values if name not in known]:

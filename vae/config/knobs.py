@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import re
 import sys
 import unicodedata
 from typing import Any
 
 from vae.system.errors import UsageError
+
+BOUNDS = {
+    "low": ("at least", operator.ge),
+    "high": ("at most", operator.le),
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+}
 
 
 def knob(
@@ -42,11 +50,7 @@ def item_type(field: dataclasses.Field[Any]) -> type:
 
 
 def check_all(knobs: Any) -> None:
-    """Check every value of a dataclass of knobs.
-
-    Raises:
-        UsageError: a value out of bounds; the message names the flag, the value and what is allowed.
-    """
+    """Refuse a value of a dataclass of knobs that is out of bounds, with the flag, the value and what is allowed."""
     for field in dataclasses.fields(knobs):
         _check(field, getattr(knobs, field.name))
 
@@ -92,21 +96,11 @@ def _check_item(field: dataclasses.Field[Any], value: Any) -> None:
     if kind in (int, float):
         if not abs(value) <= sys.float_info.max:  # NaN, infinity, or an integer that no float holds
             raise UsageError(f"{flag}: expected a finite number")
-        _check_bounds(f"{flag} {value}", value, **field.metadata["bounds"])
+        for name, (words, holds) in BOUNDS.items():
+            bound = field.metadata["bounds"][name]
+            if bound is not None and not holds(value, bound):
+                raise UsageError(f"{flag} {value}: must be {words} {bound}")
     if choices and value not in choices:
         raise UsageError(f"{flag} {value!r}: choose from {', '.join(choices)}")
     if kind is str and any(unicodedata.category(letter) == "Cc" for letter in value):
         raise UsageError(f"{flag} {value!r}: unprintable characters")
-
-
-def _check_bounds(
-    flag: str, value: float, *, low: float | None, high: float | None, above: float | None, below: float | None
-) -> None:
-    if low is not None and value < low:
-        raise UsageError(f"{flag}: must be at least {low}")
-    if high is not None and value > high:
-        raise UsageError(f"{flag}: must be at most {high}")
-    if above is not None and value <= above:
-        raise UsageError(f"{flag}: must be above {above}")
-    if below is not None and value >= below:
-        raise UsageError(f"{flag}: must be below {below}")

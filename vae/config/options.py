@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from vae.config.config import SEED_MAX
@@ -11,15 +12,12 @@ from vae.system.errors import UsageError
 
 MAX_GRID = 2500  # images in one picture; more would be too small to see
 GROUPS = {"model": "model", "command": "command", "output": "output", "machine": "machine"}
+command_knob = partial(knob, group="command")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What every command takes.
-
-    Raises:
-        UsageError: a value out of bounds; the message names the flag, the value and what is allowed.
-    """
+    """What every command takes."""
 
     name: ClassVar[str]
     purpose: ClassVar[str]
@@ -60,12 +58,8 @@ class Evaluate(Options):
         "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
     )
 
-    num_importance_samples: int = knob(
-        1000,
-        "samples per image for the likelihoods (papers use 5000); 0 for the ELBO only",
-        group="command",
-        low=0,
-        high=10_000_000,
+    num_importance_samples: int = command_knob(
+        1000, "samples per image for the likelihoods (papers use 5000); 0 for the ELBO only", low=0, high=10_000_000
     )
 
 
@@ -81,16 +75,14 @@ class Sample(Options):
         "sample --format individual --output my_samples",
     )
 
-    num_samples: int = knob(64, "number of samples", group="command", low=1, high=100_000)
-    digit: tuple[int, ...] = knob(
-        (), "conditional models: only these classes, in turn (default: all)", group="command", items=int, low=0
+    num_samples: int = command_knob(64, "number of samples", low=1, high=100_000)
+    digit: tuple[int, ...] = command_knob(
+        (), "conditional models: only these classes, in turn (default: all)", items=int, low=0
     )
-    temperature: float = knob(
-        1.0, "scales the prior's spread; lower is safer and less varied", group="command", low=0, high=100
-    )
-    seed: int = knob(0, "seed of the draws", group="command", low=0, high=SEED_MAX)
-    format: str = knob(
-        "png", "one labelled grid, arrays, or a PNG for each", group="command", choices=("png", "npz", "individual")
+    temperature: float = command_knob(1.0, "scales the prior's spread; lower is safer and less varied", low=0, high=100)
+    seed: int = command_knob(0, "seed of the draws", low=0, high=SEED_MAX)
+    format: str = command_knob(
+        "png", "one labelled grid, arrays, or a PNG for each", choices=("png", "npz", "individual")
     )
 
     def _check_combinations(self) -> None:
@@ -106,20 +98,15 @@ class Reconstruct(Options):
     purpose = "encode and decode test images, or your own, with the ELBO of each"
     examples = ("reconstruct --num_images 30", "reconstruct --images me.png you.jpg folder/")
 
-    images: tuple[str, ...] = knob(
+    images: tuple[str, ...] = command_knob(
         (),
         "your own images, of any size, colour and background; prepared like the data set's",
-        group="command",
         items=str,
         metavar="PATH",
     )
-    num_images: int = knob(20, "number of test images, from the first", group="command", low=1, high=1000)
-    digit: tuple[int, ...] = knob(
-        (),
-        "conditional models: the class of all your images, or of each (default: the likeliest)",
-        group="command",
-        items=int,
-        low=0,
+    num_images: int = command_knob(20, "number of test images, from the first", low=1, high=1000)
+    digit: tuple[int, ...] = command_knob(
+        (), "conditional models: the class of all your images, or of each (default: the likeliest)", items=int, low=0
     )
 
 
@@ -135,19 +122,17 @@ class Interpolate(Options):
         "interpolate --random --seed 5 --output morph.gif",
     )
 
-    images: tuple[int, ...] = knob(
-        (), "two test images, by index", group="command", items=int, count=2, low=0, metavar="N"
+    images: tuple[int, ...] = command_knob((), "two test images, by index", items=int, count=2, low=0, metavar="N")
+    digits: tuple[int, ...] = command_knob(
+        (), "two classes; the most typical test image of each", items=int, count=2, low=0
     )
-    digits: tuple[int, ...] = knob(
-        (), "two classes; the most typical test image of each", group="command", items=int, count=2, low=0
+    random: bool = command_knob(False, "two draws from the prior")
+    digit: tuple[int, ...] = command_knob(
+        (), "conditional models: decode the path as this class", items=int, count=1, low=0
     )
-    random: bool = knob(False, "two draws from the prior", group="command")
-    digit: tuple[int, ...] = knob(
-        (), "conditional models: decode the path as this class", group="command", items=int, count=1, low=0
-    )
-    path: str = knob("linear", "straight, or around the origin", group="command", choices=("linear", "spherical"))
-    steps: int = knob(12, "images in the strip, both ends included", group="command", low=2, high=60)
-    seed: int = knob(0, "seed of the two draws", group="command", low=0, high=SEED_MAX)
+    path: str = command_knob("linear", "straight, or around the origin", choices=("linear", "spherical"))
+    steps: int = command_knob(12, "images in the strip, both ends included", low=2, high=60)
+    seed: int = command_knob(0, "seed of the two draws", low=0, high=SEED_MAX)
 
     def _check_combinations(self) -> None:
         if bool(self.images) + bool(self.digits) + self.random > 1:
@@ -162,17 +147,12 @@ class Traverse(Options):
     purpose = "show what each latent changes, the most active first"
     examples = ("traverse --top 10", "traverse --image 7 --steps 15")
 
-    top: int = knob(20, "number of latents, the most active first", group="command", low=1, high=200)
-    steps: int = knob(11, "number of quantiles of the prior, from 1 % to 99 %", group="command", low=2, high=50)
-    image: tuple[int, ...] = knob(
-        (),
-        "fix the other latents at this test image's (default: at the prior's median)",
-        group="command",
-        items=int,
-        count=1,
-        low=0,
+    top: int = command_knob(20, "number of latents, the most active first", low=1, high=200)
+    steps: int = command_knob(11, "number of quantiles of the prior, from 1 % to 99 %", low=2, high=50)
+    image: tuple[int, ...] = command_knob(
+        (), "fix the other latents at this test image's (default: at the prior's median)", items=int, count=1, low=0
     )
-    digit: tuple[int, ...] = knob((), "conditional models: the class", group="command", items=int, count=1, low=0)
+    digit: tuple[int, ...] = command_knob((), "conditional models: the class", items=int, count=1, low=0)
 
 
 @dataclass(frozen=True)
@@ -183,10 +163,10 @@ class Embed(Options):
     purpose = "write latent means, log variances and labels of a split as NumPy and CSV, and draw a map of them"
     examples = ("embed --split train --picture none", "embed --picture pca --size 10000")
 
-    split: str = knob("test", "images to embed", group="command", choices=("train", "val", "test"))
-    picture: str = knob("tsne", "method of the map", group="command", choices=("tsne", "pca", "none"))
-    size: int = knob(2000, "images in the map, chosen at random", group="command", low=10, high=1_000_000)
-    seed: int = knob(0, "seed of that choice and of t-SNE", group="command", low=0, high=SEED_MAX)
+    split: str = command_knob("test", "images to embed", choices=("train", "val", "test"))
+    picture: str = command_knob("tsne", "method of the map", choices=("tsne", "pca", "none"))
+    size: int = command_knob(2000, "images in the map, chosen at random", low=10, high=1_000_000)
+    seed: int = command_knob(0, "seed of that choice and of t-SNE", low=0, high=SEED_MAX)
 
 
 @dataclass(frozen=True)
@@ -206,7 +186,7 @@ class Gif(Options):
     purpose = "animate the pictures that a run has drawn after its epochs"
     examples = ("gif", "gif --milliseconds 100 --output films")
 
-    milliseconds: int = knob(250, "duration of each epoch's picture", group="command", low=20, high=10_000)
+    milliseconds: int = command_knob(250, "duration of each epoch's picture", low=20, high=10_000)
 
 
 @dataclass(frozen=True)

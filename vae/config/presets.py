@@ -128,11 +128,7 @@ def command_line(config: Config) -> str:
 
 
 def configure(given: Knobs) -> Config:
-    """The preset's knobs, or the defaults, overridden by those in `given`.
-
-    Raises:
-        UsageError: an unknown preset, or a value or combination that is not allowed.
-    """
+    """The preset's knobs, or the defaults, overridden by those in `given`."""
     preset = given.get("preset", "mlp-2d")
     if preset not in PRESETS:
         raise UsageError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")

@@ -27,28 +27,13 @@ def frames_of(run_dir: Path, kind: str) -> list[Path]:
     return sorted(frames, key=lambda path: int(path.stem.removeprefix("epoch_")))
 
 
-def animate_run(run_dir: Path, paths: Mapping[str, Path], *, milliseconds: int = 250) -> list[Path]:
-    """Write an endless GIF of each kind of picture that the run has at least two of.
-
-    Args:
-        run_dir: the run's folder.
-        paths: the GIF to write for each of `KINDS`.
-        milliseconds: how long each frame is shown.
-
-    Returns:
-        The paths that were written.
-
-    Raises:
-        DataError: a picture can't be read; the message names it.
-    """
-    written = []
+def animate_run(run_dir: Path, paths: Mapping[str, Path], *, milliseconds: int = 250) -> None:
+    """Write an endless GIF of each kind of picture that the run has at least two of, to its path in `paths`."""
     for kind, path in paths.items():
         frames = frames_of(run_dir, kind)
         if len(frames) > 1:
             durations = [milliseconds] * (len(frames) - 1) + [HOLD * milliseconds]
             write_gif(path, [_read_frame(frame) for frame in frames], milliseconds=durations, keep=COLORS)
-            written.append(path)
-    return written
 
 
 def _read_frame(path: Path) -> Image.Image:
@@ -58,19 +43,12 @@ def _read_frame(path: Path) -> Image.Image:
 
 
 def write_gif(
-    path: Path,
-    frames: Sequence[np.ndarray | Image.Image],
-    *,
-    milliseconds: Sequence[int],
-    keep: Sequence[str] = (),
+    path: Path, frames: Sequence[np.ndarray | Image.Image], *, milliseconds: Sequence[int], keep: Sequence[str] = ()
 ) -> None:
     """Write an endless animation; its frames share one palette, so that nothing flickers.
 
-    Args:
-        path: the GIF to write.
-        frames: (height, width, 3) uint8; smaller ones are laid on white at the size of the largest.
-        milliseconds: how long each frame is shown.
-        keep: colours such as `#1f2430` that stay as they are, however little of the frames they cover.
+    Frames are (height, width, 3) uint8, and smaller ones are laid on white at the size of the largest. The colours to
+    `keep`, such as `#1f2430`, stay as they are, however little of the frames they cover.
     """
     pictures = [frame if isinstance(frame, Image.Image) else Image.fromarray(frame) for frame in frames]
     size = max(picture.width for picture in pictures), max(picture.height for picture in pictures)

@@ -31,15 +31,7 @@ def draw_scatter(
 ) -> None:
     """Draw points (N, 2) coloured by class, with a legend and each class's name at its median.
 
-    Args:
-        path: the PNG to write.
-        points: (N, 2).
-        labels: (N,); ignored where there are no class names.
-        class_names: by label; empty for unlabelled data.
-        title: what is shown.
-        subtitle: data, epoch and protocol.
-        axis_labels: of the horizontal and the vertical axis.
-        limit: where both axes end, at -limit and limit; `None` to fit the points.
+    Labels (N,) are ignored where there are no class names. Both axes end at -limit and limit; `None` fits the points.
     """
     figure = new_figure(7.2, 6.2, title, subtitle)
     axes = figure.add_subplot()
@@ -104,19 +96,15 @@ def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, 
     names = {"elbo": "−ELBO = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
     for axes, (term, name) in zip(figure.subplots(1, 3), names.items(), strict=True):
         sign = -1 if term == "elbo" else 1
+        late = []  # without the first epochs, which would flatten the rest
         for split, color, style in (("train", "#3f90da", "-"), ("val", "#832db6", "-."), ("test", "#e76300", "--")):
             if f"{split}/{term}" in rows[-1]:
                 values = [sign * row[f"{split}/{term}"] for row in rows]
+                late += values[len(rows) // 10 :]
                 marker = "o" if len(rows) == 1 else None
                 axes.plot(epochs, values, style, color=color, linewidth=1.8, label=split, marker=marker)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set(xlabel="epoch", ylabel="nats per image")
-        late = [
-            sign * row[f"{split}/{term}"]
-            for split in ("train", "val", "test")
-            for row in rows[len(rows) // 10 :]
-            if f"{split}/{term}" in row
-        ]  # without the first epochs, which would flatten the rest
         margin = 0.06 * (max(late) - min(late)) or 1.0
         axes.set_ylim(min(late) - margin, max(late) + margin)
         axes.set_xlim(min(epochs) - 0.4, max(epochs) + 0.4)

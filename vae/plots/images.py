@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -81,12 +80,10 @@ def draw_grid(
 
 
 @styled
-def render_frames(
-    images: Tensor, *, captions: Sequence[str], title: str, subtitle: str, width: float = 3.6
-) -> list[np.ndarray]:
+def render_frames(images: Tensor, *, captions: Sequence[str], title: str, subtitle: str) -> list[np.ndarray]:
     """Frames of an animation, (height, width, 3) uint8: each of `images` (N, C, H, W) under its caption."""
     arrays = _to_array(images)
-    figure = new_figure(width, width * images.shape[-2] / images.shape[-1] + 0.25, title, subtitle)
+    figure = new_figure(3.6, 3.6 * images.shape[-2] / images.shape[-1] + 0.25, title, subtitle)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     picture = axes.imshow(arrays[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -118,23 +115,15 @@ def _only_headings(axes: Axes, sheet: np.ndarray, headings: Sequence[str]) -> No
 
 @styled
 def draw_comparison(
-    path: Path,
-    versions: Mapping[str, Tensor],
-    *,
-    columns: int,
-    headings: Sequence[str],
-    title: str,
-    subtitle: str,
+    path: Path, versions: Mapping[str, Tensor], *, columns: int, headings: Sequence[str], title: str, subtitle: str
 ) -> None:
     """Draw versions of the same images under each other, such as originals over their reconstructions.
 
     Args:
         path: the PNG to write.
         versions: by name, each (N, C, H, W) in [0, 1] and in the same order; C may differ, H and W may not.
-        columns: images in each row.
+        columns: number of images in a row.
         headings: over every image, or over those of the first row, or none.
-        title: what is shown.
-        subtitle: data, epoch and protocol.
     """
     colour = max(images.shape[1] for images in versions.values())
     same = [images.cpu().expand(-1, colour, -1, -1) for images in versions.values()]
@@ -147,18 +136,13 @@ def draw_comparison(
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
         here = slice(row * columns, (row + 1) * columns)
         gap = max(2, same[0].shape[-1] // 14)
-        sheet = np.concatenate([tile(_filled(images[here], columns), columns, gap=gap) for images in same])
+        sheet = np.concatenate([tile(images[here], columns, gap=gap) for images in same])
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         texts = list(headings[here])
         _only_headings(axes, sheet, texts + [""] * (columns - len(texts)) if texts else [])
         step = sheet.shape[0] / len(same)
         axes.set_yticks([step * (index + 0.5) for index in range(len(same))], list(versions))
     save_figure(figure, path)
-
-
-def _filled(images: Tensor, count: int) -> Tensor:
-    """The images, and white ones after them up to `count`."""
-    return torch.cat([images, torch.ones(count - len(images), *images.shape[1:])])
 
 
 @styled
@@ -172,8 +156,6 @@ def draw_manifold(
         panels: each (n · n, C, H, W) in [0, 1]; first row at the highest z2, first column at the lowest z1.
         latents: (n, 2), the values of z1 and z2 of the columns and rows, rising.
         headings: one for each panel; empty for a single one.
-        title: what is shown.
-        subtitle: data, epoch and protocol.
     """
     columns = min(len(panels), 5)
     rows = math.ceil(len(panels) / columns)

@@ -50,26 +50,13 @@ def pairs_to_join(labels: Sequence[int], *, same: bool | None) -> list[tuple[int
 
 
 class Pictures:
-    """Draws a run's pictures into its folder.
+    """Draws a run's pictures, which show the test split, into its folder.
 
-    Args:
-        run_dir: the run's folder.
-        splits: the data; the pictures show its test split.
-        conditional: whether the model takes labels.
-        seed: of the samples and of t-SNE.
-        protocol: how pixels are modelled, for the subtitles.
-        each_scatter: whether to draw the scatter of two latents after every epoch too, for an animation.
+    `each_scatter` tells whether to draw the scatter of two latents after every epoch too, for an animation.
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        splits: Splits,
-        *,
-        conditional: bool,
-        seed: int,
-        protocol: str,
-        each_scatter: bool = False,
+        self, run_dir: Path, splits: Splits, *, conditional: bool, seed: int, protocol: str, each_scatter: bool = False
     ) -> None:
         self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
         self.each_scatter = each_scatter

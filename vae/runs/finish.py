@@ -20,11 +20,7 @@ from vae.training.learner import Learner
 
 
 def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, *, console: Console) -> None:
-    """Draw the closing pictures, write results.json and report.html, and print the table of figures.
-
-    Raises:
-        Stopped: a signal has come; everything written so far is whole.
-    """
+    """Draw the closing pictures, write results.json and report.html, and print the table of figures."""
     config, splits, run_dir, epoch = learner.config, learner.splits, folders.run_dir, learner.epoch
     mu = draw_pictures(learner, tracker, pictures)
     results = summary.results(splits, tracker.rows, protocol=pictures.protocol, parameters=learner.parameters)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,55 +17,22 @@ FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter")  # fold
 MAX_STEM = 100  # characters of a name made from the model's, which may have hundreds of layers
 
 
-@dataclass(frozen=True)
 class Folders:
-    """Where a run writes: `run_dir` in --output_dir, `log_path` in --log_dir."""
+    """Where a run writes: `run_dir` in --output_dir, `log_path` in --log_dir, and the files in `run_dir`."""
 
-    run_dir: Path
-    log_path: Path
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that trains this run."""
-        return self.run_dir / ".lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.run_dir / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that --resume continues from."""
-        return self.checkpoints / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint with the best validation loss; exists only with a validation set."""
-        return self.checkpoints / "best.pt"
-
-    @property
-    def config(self) -> Path:
-        """The run's configuration, versions, seed and device."""
-        return self.run_dir / "config.json"
-
-    @property
-    def metrics(self) -> Path:
-        """A line of JSON per epoch."""
-        return self.run_dir / "metrics.jsonl"
-
-    @property
-    def results(self) -> Path:
-        """The closing figures; exists only once the run has finished."""
-        return self.run_dir / "results.json"
+    def __init__(self, run_dir: Path, log_path: Path) -> None:
+        self.run_dir, self.log_path = run_dir, log_path
+        self.lock = run_dir / ".lock"  # held by the process that trains this run
+        self.checkpoints = run_dir / "checkpoints"
+        self.last = self.checkpoints / "last.pt"  # what --resume continues from
+        self.best = self.checkpoints / "best.pt"  # by validation loss; exists only with a validation set
+        self.config = run_dir / "config.json"
+        self.metrics = run_dir / "metrics.jsonl"
+        self.results = run_dir / "results.json"  # exists only once the run has finished
 
 
 def check_name_is_free(config: Config) -> None:
-    """Refuse a taken `--run_name` before anything is loaded or written.
-
-    Raises:
-        UsageError: there is a run of that name or, with `--overwrite`, something that is not a run.
-    """
+    """Refuse a taken `--run_name`, or with `--overwrite` what is not a run, before anything is loaded or written."""
     if not config.run_name:
         return
     folders = _folders(config, config.run_name)
@@ -83,12 +49,7 @@ def check_name_is_free(config: Config) -> None:
 
 
 def create(config: Config) -> Folders:
-    """Make the folders of a new run, named `--run_name` or after the time and the model.
-
-    Raises:
-        UsageError: the name is taken.
-        FileError: the folders can't be made, or a run that is still training would be replaced.
-    """
+    """Make the folders of a new run, named `--run_name` or after the time and the model."""
     check_name_is_free(config)
     stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:MAX_STEM]
     try:
@@ -106,11 +67,7 @@ def create(config: Config) -> Folders:
 
 
 def check_log_path(folders: Folders) -> None:
-    """Refuse a log folder with anything but logs in it: a stranger's checkpoint may name any folder.
-
-    Raises:
-        FileError: the folder holds something else.
-    """
+    """Refuse a log folder with anything but logs in it: a stranger's checkpoint may name any folder."""
     if folders.log_path.exists() and not _is_log(folders.log_path):
         raise FileError(f"{folders.log_path} holds more than TensorBoard's logs: move it, or what is in it, elsewhere")
 

@@ -41,12 +41,7 @@ def train(given: dict[str, Any]) -> int:
 
 @memory.explain_out_of_memory()
 def resume(given: dict[str, Any]) -> int:
-    """Continue the run in the folder `given["resume"]`. Returns the exit code.
-
-    Raises:
-        UsageError: a flag that would make it another run.
-        CheckpointError: there is nothing to continue from.
-    """
+    """Continue the run in the folder `given["resume"]`. Returns the exit code."""
     given = dict(given)
     run_dir = Path(os.path.realpath(given.pop("resume")))
     if not run_dir.is_dir():
@@ -72,11 +67,7 @@ def resume(given: dict[str, Any]) -> int:
 
 
 def _continued(stored: Config, given: dict[str, Any], *, run_dir: Path, relative_dirs: dict[str, str]) -> Config:
-    """The stored configuration with the flags that may change, and its folders as seen from here.
-
-    Raises:
-        UsageError: a flag that would make it another run.
-    """
+    """The stored configuration with the flags that may change, and its folders as seen from here."""
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
             raise UsageError(

@@ -24,11 +24,7 @@ DESCRIPTION = {
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read a run's config.json, as `summary.describe_run` made it.
-
-    Raises:
-        FileError: it can't be read, or an entry is missing or wrong; the message names the file.
-    """
+    """Read a run's config.json, as `summary.describe_run` made it."""
     try:
         description = json.loads(_read_text(path))
     except (ValueError, RecursionError):
@@ -39,11 +35,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
-    """Read the rows of a metrics.jsonl up to `last_epoch`; a run that was killed may have left more, or half a row.
-
-    Raises:
-        FileError: one of these rows is missing or damaged.
-    """
+    """Read the rows of a metrics.jsonl up to `last_epoch`; a run that was killed may have left more, or half a row."""
     rows: list[dict[str, Any]] = []
     lines = _read_text(path).splitlines()[:last_epoch] if last_epoch else []
     for number, line in enumerate(lines, start=1):

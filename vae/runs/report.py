@@ -23,10 +23,7 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
 
     Args:
         run: a run's folder, a checkpoint in it, or either of them opened.
-        path: the file to write; `None` for the run's report.html, replacing the old one.
-
-    Returns:
-        Path of the report.
+        path: the file to write, which is returned; `None` for the run's report.html.
 
     Raises:
         UserError: there is no such run, the run has no epoch yet, a file is damaged, or the data can't be loaded.
@@ -43,18 +40,9 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
 
 
 def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, path: Path | None = None) -> Path:
-    """Write a run's report from the files in its folder and a model in memory.
+    """Write a run's report from the files in its folder and a model in memory, after `epoch` epochs, at least one.
 
-    Args:
-        run_dir: with config.json and metrics.jsonl.
-        model: after `epoch` epochs, in eval mode.
-        splits: the data.
-        mu: posterior means of the test split, (N, D).
-        epoch: epochs done, at least one.
-        path: the file to write; `None` for report.html in `run_dir`.
-
-    Raises:
-        FileError: a file of the run can't be read.
+    `mu` (N, D) are the posterior means of the test split. Without a path the report is report.html in `run_dir`.
     """
     folders = Folders(run_dir, run_dir)
     description = record.read_description(folders.config)

@@ -33,11 +33,8 @@ from vae.training.learner import Learner
 class Run:
     """One run: `start` or `restore` it, then `train`, and `close` it in any case.
 
-    Args:
-        config: every knob.
-        console: the screen.
-        fallback: why a resumed run trains on the digits in place of MNIST; empty if it doesn't.
-        processes: the processes that train it together; only the main one writes files.
+    `fallback` says why a resumed run trains on the digits in place of MNIST. Of several processes that train a run
+    together, only the main one writes files.
     """
 
     folders: Folders
@@ -86,11 +83,7 @@ class Run:
         folders.link_latest(run_dir)
 
     def restore(self, state: dict[str, Any], run_folders: Folders) -> None:
-        """Continue a run from its checkpoint.
-
-        Raises:
-            FileError: another process trains it, or one of its files is damaged.
-        """
+        """Continue a run from its checkpoint."""
         self.folders, self.relative_dirs = run_folders, state["places"]
         self.learner.restore(state, self.folders.last)
         if not self.processes.is_main:

@@ -69,16 +69,9 @@ def evaluate_fully(
     num_importance_samples: int,
     console: Console,
 ) -> dict[str, Any]:
-    """Compute every score under a progress bar, then print them as a table with their warnings.
+    """Compute every score of `evaluate_all` under a progress bar, then print them as a table with their warnings.
 
-    Args:
-        model: left in eval mode.
-        splits: what it was trained on, on its device.
-        protocol: how pixels were made into targets and scored.
-        binarize: the value of `--binarize` in training.
-        data_dir: the classifier that judges samples is kept in `classifiers/` below it.
-        num_importance_samples: samples per test image.
-        console: the screen.
+    The classifier that judges samples is kept in `classifiers/` below `data_dir`.
     """
 
     def on_samples(count: int) -> None:

@@ -30,11 +30,7 @@ def protocol(config: Config, splits: Splits) -> str:
 
 def captions(config: Config, splits: Splits) -> dict[str, Any]:
     """What pictures of a model say about its data, as a checkpoint holds it."""
-    return {
-        "title": splits.title,
-        "protocol": protocol(config, splits),
-        "class_names": list(splits.class_names),
-    }
+    return {"title": splits.title, "protocol": protocol(config, splits), "class_names": list(splits.class_names)}
 
 
 def describe_run(config: Config, splits: Splits, *, parameters: int, device: str) -> dict[str, Any]:
@@ -72,14 +68,7 @@ def header(config: Config, splits: Splits, description: dict[str, Any], run_dir:
 
 
 def results(splits: Splits, rows: list[dict[str, Any]], *, protocol: str, parameters: int) -> dict[str, Any]:
-    """The closing figures, as results.json holds them.
-
-    Args:
-        splits: the data.
-        rows: those of metrics.jsonl, one per epoch.
-        protocol: how pixels are made into targets and scored.
-        parameters: number of the model's parameters.
-    """
+    """The closing figures, as results.json holds them, from the rows of metrics.jsonl."""
     last = rows[-1]
     scores = {
         split: {tag.partition("/")[2]: value for tag, value in last.items() if tag.startswith(f"{split}/")}

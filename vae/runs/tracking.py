@@ -27,10 +27,7 @@ SPRITE = 8192  # pixels: TensorBoard's limit for the side of the picture that ho
 class Tracker:
     """Writes every figure to metrics.jsonl and to TensorBoard; it is on disk when a method returns.
 
-    Args:
-        metrics_path: the run's metrics.jsonl.
-        log_path: the run's TensorBoard folder.
-        rows: the epochs recorded so far; anything after them is cut off, since a resumed run writes it again.
+    Of a resumed run, `rows` are the epochs recorded so far; anything after them is cut off, to be written again.
     """
 
     def __init__(self, metrics_path: Path, log_path: Path, rows: list[dict[str, Any]]) -> None:

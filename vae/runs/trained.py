@@ -25,12 +25,7 @@ CAPTIONS = {"title": str, "protocol": str, "class_names": [str]}
 class Trained:
     """A model on its device, in eval mode, with the data and the configuration of its run; `open_run` makes one.
 
-    Attributes:
-        path: the checkpoint.
-        run_dir: the run's folder; `None` for a checkpoint outside of one.
-        model: on `device`, in eval mode.
-        config: every knob of the run.
-        epoch: how many epochs the weights have seen.
+    `path` is the checkpoint; `run_dir` is the run's folder, or `None` for a checkpoint outside of one.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
@@ -45,11 +40,7 @@ class Trained:
 
     @cached_property
     def splits(self) -> Splits:
-        """The run's own data, split and binarised as in training, on the device; loaded on first use.
-
-        Raises:
-            DataError: it is not available, or not what the model was trained on.
-        """
+        """The run's own data, split and binarised as in training, on the device; loaded on first use."""
         splits = build_splits(self.config, self.data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
@@ -74,11 +65,7 @@ class Trained:
         return Path(self.config.data_dir)
 
     def split(self, name: str) -> Split:
-        """The split `train`, `val` or `test` as the model sees it: binary if it was trained on binary images.
-
-        Raises:
-            UsageError: there is no such split.
-        """
+        """The split `train`, `val` or `test` as the model sees it: binary if it was trained on binary images."""
         split: Split | None = getattr(self.splits, name)
         if split is None:
             raise UsageError(f"--split {name}: this run held out no images (--val_split)")
@@ -157,10 +144,7 @@ def _run_of(path: Path) -> Path | None:
 def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Splits:
     """Load the data that a Config asks for, split, onto the CPU.
 
-    Args:
-        config: which data, and how it is split and binarised.
-        data_dir: where files are looked for and kept; with the data set `folder`, the images.
-        fallback: why the run trains on the digits in place of MNIST; empty if it doesn't.
+    `fallback` says why the run trains on the digits in place of MNIST; it is empty if it doesn't.
     """
     splits = load_splits(
         config.dataset,

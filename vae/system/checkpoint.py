@@ -49,11 +49,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> Any:
-    """Read a file of tensors and plain Python onto the CPU, without running code from it.
-
-    Raises:
-        CheckpointError: one line that says why the file can't be used.
-    """
+    """Read a file of tensors and plain Python onto the CPU, without running code from it."""
     damaged = CheckpointError(f"{path} is not a checkpoint of this program, or it is damaged")
     try:
         if path.exists() and not path.is_file():
@@ -83,11 +79,7 @@ def _is_uncompressed_archive(path: Path) -> bool:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a run's checkpoint onto the CPU.
-
-    Raises:
-        CheckpointError: one line that says why the file can't be used.
-    """
+    """Read a run's checkpoint onto the CPU; a `CheckpointError` says in one line why it can't be used."""
     state = read(path)
     state = state if isinstance(state, dict) else {}
     state.setdefault("trained_state", {})  # missing in files from before there were averaged weights

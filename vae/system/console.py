@@ -18,10 +18,8 @@ from vae.system.files import FileError
 class Console:
     """Lines on stdout, the live bar and warnings on stderr; without a terminal there is no bar, only the lines.
 
-    Within its `with` block, what the package logs is printed too, one line per message.
-
-    Args:
-        quiet: print warnings only.
+    Within its `with` block, what the package logs is printed too, one line per message. A quiet one prints only
+    warnings.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -29,7 +27,7 @@ class Console:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that can't show × or – still gets its lines
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[Any] = tqdm(disable=True)
         self._handler = _ConsoleHandler(self)
 
     def __enter__(self) -> Console:
@@ -46,11 +44,7 @@ class Console:
         logger.setLevel(self._level_before)
 
     def say(self, line: str = "") -> None:
-        """Print a line that stays on the screen.
-
-        Raises:
-            FileError: the output goes to a file, and its disk is full.
-        """
+        """Print a line that stays on the screen."""
         if self.quiet:
             return
         try:
@@ -92,25 +86,20 @@ class Console:
 
     def advance(self, count: int) -> None:
         """Count more images as done."""
-        if self._bar is not None:
-            self._bar.update(count)
+        self._bar.update(count)
 
     def epoch_begins(self, epoch: int, num_epochs: int) -> None:
         """Show the epoch's number on the bar."""
-        if self._bar is not None:
-            self._bar.set_description_str(f"epoch {epoch}/{num_epochs}", refresh=False)
+        self._bar.set_description_str(f"epoch {epoch}/{num_epochs}", refresh=False)
 
     def epoch_ends(self, line: str, figures: str) -> None:
         """Print the epoch's line, and show its figures on the bar."""
         self.say(line)
-        if self._bar is not None:
-            self._bar.set_postfix_str(figures)
+        self._bar.set_postfix_str(figures)
 
     def close_bar(self) -> None:
         """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()
 
 
 Table = list[tuple[str, str]]
@@ -123,8 +112,6 @@ def short_path(path: Path) -> str:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Hands log messages to a console."""
-
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console

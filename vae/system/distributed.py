@@ -20,17 +20,11 @@ WAYS_OUT = "unset it, or start several processes with torchrun"
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train one model.
-
-    Attributes:
-        rank: this process's number; rank 0 is the main process, the only one that writes files and prints.
-        world_size: number of processes.
-        device: the one this process computes on; empty if `--device` decides.
-    """
+    """This process among those that train one model."""
 
     rank: int = 0
-    world_size: int = 1
-    device: str = ""
+    world_size: int = 1  # number of processes
+    device: str = ""  # the one this process computes on; empty if `--device` decides
 
     @property
     def is_main(self) -> bool:
@@ -64,14 +58,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, for the length of the block; SINGLE_PROCESS without torchrun.
-
-    Args:
-        device: the value of `--device`.
-
-    Raises:
-        UsageError: more processes than GPUs, a single device for all, or an environment that torchrun didn't set.
-    """
+    """Join the processes that torchrun started, for the length of the block; SINGLE_PROCESS without torchrun."""
     try:
         rank, size, local_rank, local_size = (
             int(os.environ.get(name, default)) for name, default in ENVIRONMENT.items()
@@ -87,15 +74,13 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         raise UsageError(f"--device {device} is not for {size} processes: use auto, cuda or cpu")
     if gpus and local_size > gpus:
         raise UsageError(f"{local_size} processes and {gpus} GPUs: torchrun --nproc_per_node={gpus}, or --device cpu")
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise UsageError(f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: {WAYS_OUT}")
     if gpus:
         torch.cuda.set_device(local_rank)
     try:
         dist.init_process_group("nccl" if gpus else "gloo")
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"the {size} processes can't connect: {next(iter(str(error).splitlines()), '')}") from None
+        reason = next(iter(str(error).splitlines()), "")
+        raise UsageError(f"{size} processes, as WORLD_SIZE says, can't connect: {reason}; {WAYS_OUT}") from None
     try:
         yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu")
     finally:

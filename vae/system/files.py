@@ -26,11 +26,7 @@ class FileError(UserError):
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that `path` holds the old content or the new, never a part of it, even if the process is killed.
-
-    Raises:
-        FileError: no space, no permission, no folder; the old file is untouched.
-    """
+    """Write a file so that `path` holds its old content or all of the new, even if the process is killed."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with scratch.open("wb") as stream:
@@ -46,11 +42,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically; bytes of a file name that are not Unicode become `?`.
-
-    Raises:
-        FileError: it can't be written, or contains NaN or infinity, which JSON doesn't have.
-    """
+    """Write `value` as indented JSON, atomically; bytes of a file name that are not Unicode become `?`."""
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError:
@@ -62,12 +54,7 @@ def take_lock(path: Path) -> AbstractContextManager[object]:
     """Lock a file until the returned context ends or this process dies, even by SIGKILL.
 
     An existing file keeps its content, and a symbolic link is refused: in a stranger's run it may lead to any file.
-
-    Returns:
-        A context that holds the lock already; it locks nothing on a file system without locks.
-
-    Raises:
-        FileError: another process holds the lock, or the file can't be written.
+    Nothing is locked on a file system without locks.
     """
     from filelock import FileLock, Timeout  # imported here to keep --help fast
 

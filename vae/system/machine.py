@@ -14,11 +14,7 @@ from vae.system.errors import UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `--device` names; `auto` is a GPU if there is one.
-
-    Raises:
-        UsageError: this machine doesn't have the device.
-    """
+    """The device that `--device` names, which this machine must have; `auto` is a GPU if there is one."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")

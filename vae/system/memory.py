@@ -20,15 +20,9 @@ class TooLargeError(UsageError):
 
 
 def require(needed: float, what: str, device: torch.device | str = "cpu") -> None:
-    """Refuse what can't fit into memory before it is allocated.
+    """Refuse what takes at least `needed` bytes and can't fit into a device's memory, before it is allocated.
 
-    Args:
-        needed: bytes, a lower bound.
-        what: the start of the message, such as `--image_size 256: the images`.
-        device: whose memory.
-
-    Raises:
-        TooLargeError: one line with both numbers.
+    The message starts with `what`, such as `--image_size 256: the images`.
     """
     free = available(torch.device(device))
     if free is not None and needed > free:
@@ -60,11 +54,7 @@ def format_bytes(size: float) -> str:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Replace the error of an allocation that failed by one line.
-
-    Raises:
-        TooLargeError: in place of what NumPy and PyTorch raise.
-    """
+    """Replace what NumPy and PyTorch raise when an allocation fails by a `TooLargeError`, which is one line."""
     try:
         yield
     except (MemoryError, RuntimeError, ValueError) as error:
