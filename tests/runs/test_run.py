@@ -22,9 +22,16 @@ def test_a_run_leaves_everything_it_promises(finished_run):
     expected |= {f"checkpoints/{name}.pt" for name in ("last", "best", "epoch_002", "epoch_004")}
     expected |= {f"{kind}/epoch_{n:03d}.png" for kind in ("samples", "reconstructions") for n in (1, 2, 4)}
     assert names == expected
-    for path in run_dir.rglob("*.png"):
+
+
+@pytest.mark.pictures
+def test_a_run_s_pictures_have_150_dpi_and_a_readable_size(tmp_path):
+    assert run_main(tmp_path, "--num_epochs", "1", "--run_name", "x", "--quiet") == 0
+    paths = list((tmp_path / "outputs/x").rglob("*.png"))
+    assert len(paths) == len(PICTURES) + 2
+    for path in paths:
         with Image.open(path) as picture:
-            assert picture.info["dpi"][0] >= 149 and min(picture.size) > 400
+            assert picture.info["dpi"][0] >= 149 and min(picture.size) > 400, path
 
 
 def test_metrics_hold_a_line_per_epoch_whose_terms_add_up(finished_run):
