@@ -95,7 +95,8 @@ def finished_run(tmp_path_factory):
     """Root of a run of four epochs named `whole`."""
     root = tmp_path_factory.mktemp("finished")
     flags = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
-    assert run_main(root, "--run_name", "whole", *flags) == 0
+    with real_figures():  # blank, and of the size that they have
+        assert run_main(root, "--run_name", "whole", *flags) == 0
     return root
 
 
