@@ -30,7 +30,7 @@ NUMBERS = itertools.count()
 def save_blank(figure: Figure | None, stream, **options) -> None:
     """In `Figure.savefig`'s place: a valid PNG of one colour, another one each time, and no drawing."""
     number = next(NUMBERS)
-    Image.new("RGB", (32, 24), (number * 37 % 256, number * 101 % 256, number // 7 % 256)).save(stream, format="png")
+    Image.new("RGB", (480, 360), (number * 37 % 256, number * 101 % 256, number // 7 % 256)).save(stream, format="png")
 
 
 def draw_blank(path: Path, *args, **options) -> None:
