@@ -170,9 +170,9 @@ def test_a_run_ends_with_the_final_evaluation_and_a_finished_one_gets_it_by_resu
     assert main(["--resume", str(tmp_path / "outputs" / "r"), "--num_importance_samples", "5"]) == 0
     again = json.loads(results.read_text())["final_eval"]
     assert again["num_importance_samples"] == 5 and again["samples"] == first["samples"]
-    events = EventAccumulator(str(tmp_path / "runs" / "r"))
+    events = EventAccumulator(str(tmp_path / "runs/r/test"))
     events.Reload()
-    assert events.Scalars("final/nll")[-1].value == pytest.approx(again["test"]["nll"]["mean"], rel=1e-6)
+    assert events.Scalars("nll/importance_weighted")[-1].value == pytest.approx(again["test"]["nll"]["mean"], rel=1e-6)
 
 
 def test_a_figure_that_is_no_number_is_named(tmp_path, monkeypatch):

@@ -41,8 +41,8 @@ def assert_same_end(root, name, expected):
         assert all(torch.equal(state[entry][key], value) for key, value in expected[entry].items())
     rows = [json.loads(line)["epoch"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     # Files of one second are read in any order, which purging would take for a restart.
-    events = EventAccumulator(str(root / "runs" / name), purge_orphaned_data=False).Reload()
-    steps = sorted({event.step for event in events.Scalars("test/loss")})
+    events = EventAccumulator(str(root / "runs" / name / "test"), purge_orphaned_data=False).Reload()
+    steps = sorted({event.step for event in events.Scalars("losses/-elbo")})
     assert rows == steps == list(range(1, expected["epoch"] + 1))
     assert (run_dir / "results.json").exists() and (run_dir / "report.html").exists()
     assert not list(run_dir.rglob(".*.tmp"))

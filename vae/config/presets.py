@@ -37,6 +37,10 @@ RECORD: Knobs = {
     "sample_every": 20,
 }
 
+# What a table of runs shows of every run.
+TELLING = {"preset", "dataset", "binarize", "arch", "latent_dim", "hidden_dims", "prior", "recon_loss", "objective"}
+TELLING |= {"beta", "num_epochs", "batch_size", "lr", "seed"}
+
 PRESETS: dict[str, Knobs] = {
     "mlp-2d": {},
     "conv-2d": {
@@ -125,6 +129,16 @@ def command_line(config: Config) -> str:
         else:
             words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
+
+
+def telling_knobs(config: Config) -> Knobs:
+    """The knobs of a run that tell most about its figures, and any others that differ from its preset's."""
+    usual = configure({"preset": config.preset}).hparams()
+    return {
+        name: value
+        for name, value in config.hparams().items()
+        if name in TELLING or (value != usual[name] and name != "precision")  # resolved, so that it always differs
+    }
 
 
 def configure(given: Knobs) -> Config:

@@ -75,7 +75,7 @@ def draw_grid(
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _only_headings(axes, sheet, headings)
     height = sheet.shape[0] / max(len(row_labels), 1)
-    axes.set_yticks([height * (row + 0.5) for row in range(len(row_labels))], row_labels)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(row_labels))], row_labels, parse_math=False)
     save_figure(figure, path)
 
 
@@ -172,7 +172,7 @@ def draw_manifold(
         places = [tick * count for tick in ticks]
         for set_ticks, values in zip((axes.set_xticks, axes.set_yticks), latents.cpu().T.numpy(), strict=True):
             numbers = np.interp(places, np.arange(count) + 0.5, values)
-            set_ticks(places, [f"{number:.2f}".replace("-", "−") for number in numbers])
+            set_ticks(places, [f"{round(number, 2) + 0.0:.2f}".replace("-", "−") for number in numbers])  # no −0.00
         axes.set(xlabel="z1", ylabel="z2")
         axes.spines[:].set_visible(False)
         if headings:

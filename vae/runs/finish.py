@@ -31,7 +31,6 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
     console.table(title, summary.closing_table(results, run_dir))
     if not results["test"]["active_units"] and epoch > config.kl_warmup_epochs:
         console.warn(*summary.COLLAPSED)
-    closing = {f"test/{name}": results["test"][name] for name in ("loss", "recon", "kl", "elbo")}
     if config.final_eval:
         scores = scorecard.evaluate_fully(
             learner.eval_model,
@@ -43,8 +42,7 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
             console=console,
         )
         write_json(folders.results, results | {"final_eval": scores})
-        closing |= {f"final/{name}": scores["test"][name]["mean"] for name in ("nll", "elbo")}
-    tracker.log_hparams(config.hparams(), closing)
+        tracker.log_nll(scores["test"]["nll"]["mean"])
 
 
 def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures, *, console: Console) -> Tensor:
@@ -58,9 +56,9 @@ def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures, *, con
         animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
         raise_if_stopped()
     if config.side_by_side:
-        pictures.draw_side_by_side(load_model(run_dir).to(learner.device), epoch)
+        pictures.draw_side_by_side(load_model(run_dir).to(learner.device), tracker.rows[-1])
     console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")
-    points, subset = pictures.draw_tsne(mu, epoch, count=config.tsne_samples)
+    points, subset = pictures.draw_tsne(mu, tracker.rows[-1], count=config.tsne_samples)
     raise_if_stopped()
     console.status("writing the report")
     names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]

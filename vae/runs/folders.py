@@ -14,6 +14,7 @@ from vae.system.errors import UsageError
 from vae.system.files import FileError, take_lock
 
 FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter")  # folders in run_dir that training fills
+SPLITS = ("train", "val", "test")  # folders in log_path, where each split logs
 MAX_STEM = 100  # characters of a name made from the model's, which may have hundreds of layers
 
 
@@ -93,9 +94,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_log(folder: Path) -> bool:
-    """Whether a folder holds TensorBoard's files and nothing else."""
+    """Whether a folder holds TensorBoard's files, or such folders of splits, and nothing else."""
     pattern = r"events\.out\.tfevents\..*|projector_config\.pbtxt|\d{5}"
-    return folder.is_dir() and all(re.fullmatch(pattern, path.name) for path in folder.iterdir())
+    return folder.is_dir() and all(
+        re.fullmatch(pattern, path.name) or (path.name in SPLITS and not path.is_symlink() and _is_log(path))
+        for path in folder.iterdir()
+    )
 
 
 def _folders(config: Config, name: str) -> Folders:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vae.config import Config
+from vae.config import Config, presets
 from vae.data.datasets import Splits
 from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
@@ -110,15 +110,20 @@ class Run:
         self.description = summary.describe_run(self.config, self.splits, parameters=parameters, device=device)
         write_json(self.folders.config, self.description)
         self._cleanup.enter_context(silent_writer_thread())
-        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
+        self.tracker = Tracker(
+            self.folders.metrics,
+            self.folders.log_path,
+            rows,
+            splits=[name for name in summary.SPLITS if getattr(self.splits, name)],
+            knobs=presets.telling_knobs(self.config),
+            description=summary.markdown(self.config, self.description),
+        )
         self._cleanup.callback(self.tracker.close)
         self.pictures = Pictures(
             self.folders.run_dir,
             self.splits,
-            conditional=self.config.conditional,
-            seed=self.config.seed,
+            config=self.config,
             protocol=self.description["protocol"],
-            each_scatter=self.config.gif,
         )
 
     def close(self) -> None:
@@ -218,7 +223,7 @@ class Run:
         """Draw, log and save an epoch; the checkpoint comes last, so that all earlier files agree with it."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in pictures.draw_epoch(self.learner.eval_model, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.learner.eval_model, row).items():
                 self.tracker.log_image(tag, sheet, epoch)
             gc.collect()  # figures contain reference cycles and take megabytes each
         self.tracker.log_epoch(row)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae.config import Config
+from vae.config import Config, presets
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.losses import Terms
@@ -47,6 +47,28 @@ def describe_run(config: Config, splits: Splits, *, parameters: int, device: str
         "versions": versions(),
         "git_commit": git_commit(),
     }
+
+
+def markdown(config: Config, description: dict[str, Any]) -> str:
+    """The command that trains a run again, what defines the run, and every knob; in bold, those changed in its preset.
+
+    `description` is `describe_run`'s.
+    """
+    about = {"data": description["dataset"], "protocol": description["protocol"], "model": config.model_name}
+    about |= {"recipe": config.recipe, "parameters": f"{description['parameters']:,}", "device": description["device"]}
+    about |= {"commit": description["git_commit"] or "unknown"}
+    about |= description["versions"]
+    usual = presets.configure({"preset": config.preset}).to_dict()
+    lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in about.items())]
+    for name, value in config.to_dict().items():
+        lines.append(f"| {name} | {f'**{_cell(value)}**' if value != usual[name] else _cell(value)} |")
+    return "\n".join([f"    {presets.command_line(config)}", "", *lines])
+
+
+def _cell(value: Any) -> str:
+    """A value in a table's cell, in Markdown."""
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text.replace("|", r"\|")
 
 
 def header(config: Config, splits: Splits, description: dict[str, Any], run_dir: Path, epochs_done: int) -> Table:

@@ -12,10 +12,13 @@ from vae.data.datasets import Split, Splits, load_splits
 from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.model.build import model_from_state
+from vae.plots.canvas import subtitle_of
 from vae.runs import summary
+from vae.runs.record import read_metrics
 from vae.system import checkpoint, machine
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
+from vae.system.files import FileError
 from vae.system.schema import find_misfit
 
 MAX_TEXT = 300  # characters of a caption
@@ -100,7 +103,23 @@ class Trained:
 
     def subtitle(self, *more: str) -> str:
         """The line under a picture's title."""
-        return " · ".join([self.title, f"epoch {self.epoch}", self.protocol, *more])
+        return subtitle_of(
+            self.title,
+            self.config.model_name,
+            seed=self.config.seed,
+            epoch=self.epoch,
+            protocol=self.protocol,
+            minus_elbo=self._minus_elbo,
+            more=more,
+        )
+
+    @cached_property
+    def _minus_elbo(self) -> float | None:
+        """The test set's after the model's epoch, as the run recorded it; `None` if it has no usable record."""
+        try:
+            return -read_metrics(self.run_dir / "metrics.jsonl", self.epoch)[-1]["test/elbo"] if self.run_dir else None
+        except (FileError, IndexError):  # a run's first checkpoint is of epoch 0
+            return None
 
 
 def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
