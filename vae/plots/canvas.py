@@ -56,11 +56,11 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def new_figure(width: float, height: float, title: str, subtitle: str) -> Figure:
     """A figure of the given inches, under a strip with title and subtitle, left-aligned and wrapped to fit."""
     titles = textwrap.wrap(title, int(width / 0.115))
-    subtitle = re.sub(r"(seed|epoch|−ELBO) (?=[0-9])", "\\1\u00a0", subtitle)  # a number stays with its name
+    subtitle = re.sub(r"\b(seed|epoch|ELBO|test) (?=[\d−])| (?=·)", "\\1\u00a0", subtitle)  # where no line should end
     subtitles = textwrap.wrap(subtitle, int(width / 0.072), break_on_hyphens=False)
     strip = 0.24 + 0.2 * len(titles) + 0.17 * len(subtitles)
     total = height + strip
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - strip / total))
+    engine = ConstrainedLayoutEngine(w_pad=0.07, rect=(0, 0, 1, 1 - strip / total))
     figure = Figure(figsize=(width, total), dpi=DPI, layout=engine)
     left, below = 0.12 / width, 0.16 + 0.2 * len(titles)
     common: dict[str, Any] = {"x": left, "va": "top", "parse_math": False, "linespacing": 1.25}

@@ -16,7 +16,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
-from vae.plots.canvas import COLORS, DPI, FAINT, new_figure, save_figure, shortened, styled
+from vae.plots.canvas import COLORS, DPI, INK, new_figure, save_figure, shortened, styled
 
 SPLITS = {"train": ("#2f7fc9", "-"), "val": ("#832db6", "-."), "test": ("#d95d00", "--")}  # as in the report
 EARLY = 10  # epochs: a longer run has a second row of panels, without its first tenth
@@ -76,12 +76,14 @@ def scatter_figure(
 
 
 def _draw_circles(axes: Axes) -> None:
-    """Draw one and two standard deviations of a standard normal prior, with their names at the bottom."""
-    halo: list[AbstractPathEffect] = [withStroke(linewidth=2.5, foreground="white")]
+    """Draw one and two standard deviations of a standard normal prior over the points, with their names."""
+    halo: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
     for radius in (1, 2):
-        axes.add_patch(Circle((0, 0), radius, fill=False, color=FAINT, linewidth=1.1, linestyle=(0, (4, 3))))
-        text = axes.text(0, -radius, f"{radius}σ of the prior", ha="center", va="center", fontsize=7.5, color=FAINT)
-        text.set_path_effects(halo)
+        circle = Circle((0, 0), radius, fill=False, color=INK, linewidth=1, linestyle=(0, (5, 4)), zorder=3)
+        circle.set_path_effects(halo)
+        axes.add_patch(circle)
+        name = axes.text(0, -radius, f"{radius}σ of the prior", ha="center", va="center", fontsize=8, zorder=4)
+        name.set_path_effects(halo)
 
 
 def _make_square(axes: Axes, points: np.ndarray, *, circles: bool, limit: float | None) -> None:

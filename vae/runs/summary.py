@@ -56,12 +56,12 @@ def markdown(config: Config, description: dict[str, Any]) -> str:
     """
     about = {"data": description["dataset"], "protocol": description["protocol"], "model": config.model_name}
     about |= {"recipe": config.recipe, "parameters": f"{description['parameters']:,}", "device": description["device"]}
-    about |= {"commit": description["git_commit"] or "unknown"}
-    about |= description["versions"]
     usual = presets.configure({"preset": config.preset}).to_dict()
     lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in about.items())]
     for name, value in config.to_dict().items():
         lines.append(f"| {name} | {f'**{_cell(value)}**' if value != usual[name] else _cell(value)} |")
+    origin = {"commit": description["git_commit"] or "unknown", **description["versions"]}
+    lines += [f"| {name} | {_cell(value)} |" for name, value in origin.items()]
     return "\n".join([f"    {presets.command_line(config)}", "", *lines])
 
 
