@@ -1,5 +1,7 @@
 """Scatter plots and training curves."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_last_values_stand_at_the_ends_of_the_curves_without_overlap_and_within_
     figure.draw_without_rendering()
     for axes in figure.axes:
         boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
-        assert len(boxes) == 3 and all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
+        assert len(boxes) == 3 and all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
         assert all(box.x1 < figure.bbox.x1 for box in boxes)
     assert [text.get_text() for text in figure.axes[2].texts] == ["train 6.00", "val 6.00", "test 6.00"]
 

@@ -253,6 +253,7 @@ class Pictures:
             title="What the latent plane decodes to" + (", by class" if self.classes else ""),
             subtitle=self._subtitle(
                 row,
-                f"{len(latents)}×{len(latents)} quantiles of the prior; {100 * outside:.0f} % of the test images lie outside them",
+                f"{len(latents)}×{len(latents)} quantiles of the prior; "
+                f"{100 * outside:.0f} % of the test images lie outside them",
             ),
         )
