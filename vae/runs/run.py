@@ -25,6 +25,7 @@ from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_json
+from vae.system.program import PROGRAM
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
@@ -147,7 +148,7 @@ class Run:
                 if self.pictures:
                     self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
                     run_dir = shlex.quote(short_path(self.folders.run_dir))
-                    self.console.say(f"continue with  python main.py --resume {run_dir}")
+                    self.console.say(f"continue with  {PROGRAM} --resume {run_dir}")
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()

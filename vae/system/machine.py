@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from vae.system.errors import UsageError
+from vae.system.wording import plural
 
 
 def resolve_device(name: str) -> torch.device:
@@ -43,7 +44,7 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()
-    return f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+    return f"{device}, {threads} {plural(threads, 'thread')}" if device.type == "cpu" else str(device)
 
 
 def peak_memory_mb() -> float | None:
@@ -63,15 +64,19 @@ def versions() -> dict[str, str]:
     return own | {name: version(name) for name in packages}
 
 
-def git_commit() -> str | None:
-    """The commit of this code, with `+changes` if files differ from it; `None` outside git."""
-    here = Path(__file__).resolve().parent
+def git_commit(file: Path = Path(__file__)) -> str | None:
+    """The commit of this code, with `+changes` if files differ from it; `None` unless git tracks `file`.
+
+    An installed package may lie in somebody else's repository, whose commit says nothing about this code.
+    """
+    file = file.resolve()
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        command = ["git", "-C", str(file.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
