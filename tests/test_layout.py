@@ -19,6 +19,7 @@ OWNERS = {
     "tensorboard": {"runs/tracking"},
     "torchvision": {"data/download"},
     "tqdm": {"system/console"},
+    "yaml": {"config/flag_file"},
 }
 WITHOUT_TORCH = ("config", "commands/__init__", "system/__init__", "system/errors", "system/files", "system/stopping")
 

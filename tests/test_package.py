@@ -34,7 +34,7 @@ def test_version_and_dependencies_have_one_source():
     assert set(project["dynamic"]) == {"version", "dependencies", "optional-dependencies"}
     assert not {"version", "dependencies", "optional-dependencies"} & set(project)
     assert dynamic["version"] == {"attr": "vae.__version__"} and re.fullmatch(r"\d+\.\d+\.\d+", vae.__version__)
-    assert dynamic["dependencies"] == {"file": "requirements.txt"}
+    assert dynamic["dependencies"] == {"file": "requirements.txt"} and "pyyaml>=6.0" in requirements("requirements.txt")
     assert dynamic["optional-dependencies"] == {"export": {"file": "requirements-export.txt"}}
     development = (ROOT / "requirements-dev.txt").read_text()
     assert "-r requirements.txt\n-r requirements-export.txt\n" in development

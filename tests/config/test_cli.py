@@ -162,7 +162,7 @@ def test_the_whole_help_names_every_knob_and_its_default(argv, terminal, capsys)
     help = printed(argv, capsys)
     for field in dataclasses.fields(Config):
         assert f"--{field.name}" in help
-    assert "(default: 0.001)" in help and "--resume" in help
+    assert "(default: 0.001)" in help and "--resume" in help and "--config" in help
     assert max(map(len, help.splitlines())) <= 80
 
 
@@ -198,7 +198,7 @@ for argv in map(str.split, lines):
         main(argv)
     except SystemExit:
         pass
-heavy = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "tqdm"} & set(sys.modules)
+heavy = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "tqdm", "yaml"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -1,23 +1,28 @@
-"""The command line becomes checked values; a mistake gets one line."""
+"""The command line, and the file of flags that it may name, become checked values; a mistake gets one line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae.config import presets
+from vae.config.flag_file import Entry, read_flag_file
 from vae.config.options import COMMANDS, Options
 from vae.config.parsers import (
     HELP_WORDS,
     KNOBS,
     TRAIN,
     Parser,
+    Print,
     build_command_parser,
     build_parser,
     command_named,
 )
 from vae.system.errors import UsageError
 from vae.system.wording import did_you_mean
+
+SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML's words
+NOUNS = {int: "an integer", float: "a number"}
 
 
 def parse_command(argv: Sequence[str]) -> Options | None:
@@ -32,7 +37,8 @@ def parse_command(argv: Sequence[str]) -> Options | None:
 def parse_args(argv: Sequence[str]) -> dict[str, Any]:
     """The flags of training that were given, by name: knobs of the run, and `resume` if that was given.
 
-    Hyphens are accepted for underscores (`--num-epochs`). Values are checked here, before anything is touched.
+    Hyphens are accepted for underscores (`--num-epochs`). The flags in the file that `--config` names count as given
+    too, except where the line has others. Values are checked here, before anything is touched.
     """
     first = argv[0] if argv else ""
     if first == TRAIN:
@@ -41,7 +47,13 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
         argv = [f"--{first}", *argv[1:]]
     parser = build_parser(topic=TRAIN if first == TRAIN else "")
     given = _flags_given(parser, argv)
-    presets.configure({name: value for name, value in given.items() if name in KNOBS})
+    path = given.pop("config", None)
+    if path is not None:
+        given = {**_flags_in_file(path, given, parser), **given}
+    try:
+        presets.configure({name: value for name, value in given.items() if name in KNOBS})
+    except UsageError as error:
+        raise UsageError(f"{error} (with the flags in {path})" if path else str(error)) from None
     return given
 
 
@@ -63,3 +75,38 @@ def _unknown_message(token: str, parser: Parser) -> str:
         hint = "a command comes first" if name in COMMANDS else f"see {parser.help_line}"
         return f"unexpected argument {token!r} ({hint})"
     return f"unknown flag {name} ({did_you_mean(name, parser.documented) or f'see {parser.help_line}'})"
+
+
+def _flags_in_file(path: str, given: Mapping[str, Any], parser: Parser) -> dict[str, Any]:
+    """The flags in a file, for a line on which `given` stand."""
+    file = read_flag_file(path)
+    if file.is_run and "preset" in given:
+        raise UsageError(f"--preset {given['preset']}: {path} holds every flag of a run and leaves none to a preset")
+    values = {}
+    for entry in file.entries:
+        try:
+            values[entry.name] = _value(entry, parser)
+        except UsageError as error:
+            raise UsageError(f"--config {path}, line {entry.line}: {error}") from None
+    return values
+
+
+def _value(entry: Entry, parser: Parser) -> Any:
+    """A flag's value as the command line would give it, from the text in a file."""
+    flag = f"--{entry.name}"
+    action = parser.documented.get(flag)
+    if action is None or isinstance(action, Print) or action.dest == "config":
+        raise UsageError(_unknown_message(flag, parser))
+    if action.nargs == 0:
+        word = " ".join(entry.values).lower()
+        if word not in SWITCH:
+            raise UsageError(f"{flag}: expected true or false")
+        return SWITCH[word]
+    if len(entry.values) != 1 and (action.nargs is None or not entry.values):
+        raise UsageError(f"{flag}: expected a value, not a list of {len(entry.values)}")
+    kind: Any = action.type or str
+    try:
+        values = tuple(map(kind, entry.values))
+    except ValueError:
+        raise UsageError(f"{flag}: expected {NOUNS[kind]}, not {' '.join(entry.values)!r}") from None
+    return values[0] if action.nargs is None else values

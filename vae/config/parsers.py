@@ -25,12 +25,13 @@ HELP_WORDS = ("help", "version")  # taken without their dashes too, like command
 KNOBS = {field.name: field for field in dataclasses.fields(Config)}
 # Flags of training that are no knobs of the run: the group in the help, and what argparse should know.
 OTHER_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "config": ("preset", {"metavar": "FILE", "help": "flags from a YAML file, or from a run's config.json"}),
     "resume": ("output", {"metavar": "RUN", "help": "continue the run in this folder; --num_epochs may be raised"}),
 }
 # The flags that people change, which the short help has, and its examples.
 MAIN_FLAGS = (
     *("preset", "dataset", "num_epochs", "batch_size", "lr", "latent_dim", "hidden_dims", "beta", "seed"),
-    *("run_name", "resume"),
+    *("run_name", "config", "resume"),
 )
 EXAMPLES = {
     f"{PROGRAM} --num_epochs 60": "MNIST, two latents",
@@ -94,7 +95,7 @@ def build_parser(*, topic: str = "") -> Parser:
         help_line=f"{PROGRAM} --help all",
         usage=f"{PROGRAM} [{TRAIN}] [flags]",
         description="Train a variational autoencoder; write figures, pictures and checkpoints.\n"
-        "--no_NAME turns off a switch that a preset turns on.",
+        "--no_NAME turns off a switch that a preset or a file turns on.",
         add_help=False,
     )
     for group, title in GROUPS.items():
