@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT
+from small_runs import MAIN, ROOT
 
 import vae
 from main import main
@@ -184,6 +184,13 @@ def test_someone_at_a_terminal_is_told_that_the_program_starts(argv, is_terminal
     monkeypatch.setenv("RANK", "1")
     assert main([*argv, *flags]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_help_ends_quietly_when_its_reader_leaves():
+    process = subprocess.Popen([sys.executable, MAIN, "--help", "all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr as stream:
+        assert (process.wait(), stream.read()) == (0, b"")
 
 
 def test_help_and_refused_flags_import_nothing_heavy():

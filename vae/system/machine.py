@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from vae import __version__
 from vae.system.errors import UsageError
 from vae.system.wording import plural
 
@@ -60,7 +61,8 @@ def peak_memory_mb() -> float | None:
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
     packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
-    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
+    own = {"vae-mnist": __version__, "python": platform.python_version()}
+    own |= {"torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
     return own | {name: version(name) for name in packages}
 
 
