@@ -88,7 +88,7 @@ def test_the_prior_s_first_two_standard_deviations_are_marked_and_named():
 def test_a_rendered_scatter_is_a_small_picture():
     points = np.zeros((4, 2))
     picture = charts.render_scatter(
-        points, np.arange(4), class_names=["a"] * 4, axis_labels=("a", "b"), circles=True, **LABELS
+        points, np.arange(4), class_names=["a", "b", "猫", "$^$"], axis_labels=("a", "b"), circles=True, **LABELS
     )
     assert picture.dtype == np.uint8 and picture.shape[2] == 3 and max(picture.shape) < 600
     assert (picture == 255).mean() > 0.5 and picture.min() < 60

@@ -47,7 +47,8 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a class name may be in any script
             return draw(*args, **kwargs)
 
     return drawn
@@ -83,9 +84,7 @@ def subtitle_of(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a class name may be in any script
-        write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
+    write_atomic(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
 
 
 def shortened(name: str, letters: int) -> str:

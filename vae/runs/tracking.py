@@ -74,7 +74,8 @@ class Tracker:
                 for name in ("", *splits)
             }
             self._writer = self._writers[""]
-            self._writer.add_text("configuration", description, len(rows))
+            text = description.encode("utf-8", "replace").decode()  # a folder may have a name that is not Unicode
+            self._writer.add_text("configuration", text, len(rows))
             for row in unlogged:
                 self._log_row(row)
             self._flush()
