@@ -25,6 +25,8 @@ COMMANDS = {
     "traverse": ["--steps", "3"],
     "embed": ["--picture", "pca"],
     "export": [],
+    "export onnx": ["--format", "onnx"],
+    "export safetensors": ["--format", "safetensors"],
     "gif": [],
     "report": [],
 }

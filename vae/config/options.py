@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from vae.config.config import SEED_MAX
@@ -12,6 +13,7 @@ from vae.system.errors import UsageError
 
 MAX_GRID = 2500  # images in one picture; more would be too small to see
 GROUPS = {"model": "model", "command": "command", "output": "output", "machine": "machine"}
+EXPORT_SUFFIXES = {"torch": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # by format
 command_knob = partial(knob, group="command")
 
 
@@ -96,7 +98,7 @@ class Reconstruct(Options):
 
     name = "reconstruct"
     purpose = "encode and decode test images, or your own, with the ELBO of each"
-    examples = ("reconstruct --num_images 30", "reconstruct --images me.png you.jpg folder/")
+    examples = ("reconstruct --num_images 30 --side_by_side", "reconstruct --images me.png you.jpg folder/")
 
     images: tuple[str, ...] = command_knob(
         (),
@@ -108,6 +110,7 @@ class Reconstruct(Options):
     digit: tuple[int, ...] = command_knob(
         (), "conditional models: the class of all your images, or of each (default: the likeliest)", items=int, low=0
     )
+    side_by_side: bool = command_knob(False, "draw each reconstruction to the right of its original")
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,34 @@ class Export(Options):
     """Knobs of `export`."""
 
     name = "export"
-    purpose = "write encoder and decoder as torch.export programs, which run without this code"
-    examples = ("export", "export --output programs")
+    purpose = "write the model for other programs, which run it without this code, and compare it with the original"
+    examples = (
+        "export                           encoder.pt2 and decoder.pt2, programs of torch.export",
+        "export --format onnx             encoder.onnx and decoder.onnx",
+        "export --output digits.onnx      digits_encoder.onnx and digits_decoder.onnx",
+        "export --output digits.safetensors",
+    )
+
+    format: str = command_knob(
+        "auto",
+        "torch: programs of torch.export; onnx: ONNX graphs; safetensors: all weights, with the configuration; "
+        "auto: as the name of --output ends, else torch",
+        choices=("auto", *EXPORT_SUFFIXES),
+    )
+
+    @property
+    def file_format(self) -> str:
+        """The format to write: that of `--output`'s suffix where `--format` is auto."""
+        suffix = Path(self.output).suffix.lower()
+        named = next((format for format, ours in EXPORT_SUFFIXES.items() if ours == suffix), None)
+        if self.format == "auto":
+            return named or "torch"
+        if named and named != self.format:
+            raise UsageError(f"--format {self.format}: a name ending in {suffix} is {named}: change one of the two")
+        return self.format
+
+    def _check_combinations(self) -> None:
+        _ = self.file_format
 
 
 @dataclass(frozen=True)

@@ -105,13 +105,12 @@ class Pictures:
     def draw_side_by_side(self, model: VAE, epoch: int) -> None:
         """Draw originals left, reconstructions right."""
         originals = to_pixels(self.examples.images)
-        figures.draw_grid(
+        figures.draw_side_by_side(
             self.run_dir / "side_by_side.png",
-            torch.cat([originals, model.reconstruct(originals, self.examples.labels)], dim=3),
+            {"original": originals, "reconstruction": model.reconstruct(originals, self.examples.labels)},
             columns=5,
             title="Originals left, reconstructions right",
             subtitle=self._subtitle(epoch, "from the saved model"),
-            gap=4,
         )
 
     def draw_tsne(self, mu: Tensor, epoch: int, *, count: int) -> tuple[Tensor, Split]:

@@ -13,7 +13,7 @@ from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.model.build import model_from_state
 from vae.runs import summary
-from vae.system import checkpoint, machine
+from vae.system import machine, weights
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 from vae.system.schema import find_misfit
@@ -30,7 +30,7 @@ class Trained:
 
     def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
         self.path = path.resolve()
-        self._state = checkpoint.load(path)
+        self._state = weights.load(path)
         self.device = machine.resolve_device(device)
         self.model = model_from_state(self._state, path).to(self.device)
         self.config = stored_config(self._state["config"], path)
@@ -98,13 +98,19 @@ class Trained:
         """Empty if the data has no classes."""
         return tuple(self._captions["class_names"])
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a file of the model's weights says of them: the entries of a checkpoint that `open_run` needs too."""
+        names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
+        return {name: self._state[name] for name in names} | {"places": {}, "shown": self._captions}
+
     def subtitle(self, *more: str) -> str:
         """The line under a picture's title."""
         return " · ".join([self.title, f"epoch {self.epoch}", self.protocol, *more])
 
 
 def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
-    """Open a run's folder (its `checkpoints/last.pt`) or a checkpoint file.
+    """Open a run's folder (its `checkpoints/last.pt`), a checkpoint file or an exported .safetensors.
 
     Args:
         path: `outputs/latest` is the newest run, even where links can't be made.
