@@ -15,7 +15,7 @@ from vae.config.options import Export
 from vae.model.build import load_model
 from vae.model.vae import VAE
 from vae.system import weights
-from vae.system.errors import UserError
+from vae.system.errors import UserError, plain
 from vae.system.extras import require
 from vae.system.files import write_json, write_npz
 
@@ -146,7 +146,8 @@ def run(session: Session, options: Export) -> None:
     require(f"--format {options.file_format}", *kind.packages)  # before anything is written
     paths = session.paths_in(options.file_format, kind.files, COMMON)
     facts = {name: getattr(trained, name) for name in ("title", "protocol", "class_names")}
-    difference = _export(trained.model, paths, {**facts, **trained.description}, format=options.file_format)
+    facts |= {"checkpoint": plain(trained.path), **trained.description}
+    difference = _export(trained.model, paths, facts, format=options.file_format)
     extent = f"differ by at most {difference:.1e}" if difference else "are the same"
     session.console.say(f"loaded again and compared with the model: the numbers {extent}")
     y = ", y" if trained.model.num_classes else ""

@@ -26,7 +26,9 @@ class Options:
     examples: ClassVar[tuple[str, ...]]
 
     run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
-    checkpoint: str = knob("", "a checkpoint file, instead of a run's last one", group="model", metavar="FILE")
+    checkpoint: str = knob(
+        "", "a checkpoint or an exported .safetensors, instead of a run's last one", group="model", metavar="FILE"
+    )
     data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
     output: str = knob(
         "", "folder or file to write (default: a new name in the run's folder)", group="output", metavar="PATH"
@@ -177,18 +179,18 @@ class Export(Options):
     """Knobs of `export`."""
 
     name = "export"
-    purpose = "write the model for other programs, which run it without this code, and compare it with the original"
+    purpose = "write the model for other programs: torch.export, ONNX or safetensors"
     examples = (
-        "export                           encoder.pt2 and decoder.pt2, programs of torch.export",
-        "export --format onnx             encoder.onnx and decoder.onnx",
-        "export --output digits.onnx      digits_encoder.onnx and digits_decoder.onnx",
+        "export --format onnx",
+        "export --output digits.onnx",
         "export --output digits.safetensors",
     )
 
     format: str = command_knob(
         "auto",
-        "torch: programs of torch.export; onnx: ONNX graphs; safetensors: all weights, with the configuration; "
-        "auto: as the name of --output ends, else torch",
+        "torch: encoder and decoder as programs of torch.export; onnx: as ONNX graphs; safetensors: all weights and "
+        "the configuration; auto: as --output ends (digits.onnx makes digits_encoder.onnx and digits_decoder.onnx), "
+        "else torch",
         choices=("auto", *EXPORT_SUFFIXES),
     )
 
@@ -223,7 +225,7 @@ class Report(Options):
     """Knobs of `report`."""
 
     name = "report"
-    purpose = "write report.html again, or that of a run which was stopped"
+    purpose = "write the run's report.html again, or for the first time if the run was stopped"
     examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
 
 
