@@ -57,7 +57,7 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
     assert signal.getsignal(number) is before
     out = capsys.readouterr().out
-    assert "holds epoch 2" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
+    assert "2 of 4 epochs are done" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
     monkeypatch.setattr(learner_module, "train_epoch", real)
     assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")

@@ -90,6 +90,19 @@ def spy_on(monkeypatch, name):
     return calls
 
 
+@pytest.mark.usefixtures("no_finish")
+def test_an_epoch_several_times_slower_is_remarked_on_once_until_it_is_fast_again(tmp_path, monkeypatch, capsys):
+    seconds = iter([2.0, 2.1, 25.8, 26.0, 2.0, 5.9, 6.1])
+    learn = learner_module.Learner.learn
+    monkeypatch.setattr(
+        learner_module.Learner, "learn", lambda self, on_batch: learn(self, on_batch) | {"seconds": next(seconds)}
+    )
+    assert run_main(tmp_path, "--num_epochs", "7", "--run_name", "x", "--threads", "2") == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: this epoch took")]
+    assert [re.findall(r"[0-9.]+ s", note) for note in notes] == [["25.8 s", "2.0 s"], ["6.1 s", "2.0 s"]]
+    assert all(note.endswith("--resume " + str(tmp_path / "outputs/x") + " --threads 1 may help.") for note in notes)
+
+
 def test_a_run_on_digits_in_place_of_mnist_says_so_everywhere_even_when_quiet(tmp_path, monkeypatch, capsys):
     scatters = spy_on(monkeypatch, "draw_scatter")
     flags = ["--num_epochs", "2", "--batch_size", "32", "--quiet", "--binarize", "dynamic", "--run_name", "fallback"]

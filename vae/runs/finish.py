@@ -22,7 +22,8 @@ from vae.training.learner import Learner
 def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, *, console: Console) -> None:
     """Draw the closing pictures, write results.json and report.html, and print the table of figures."""
     config, splits, run_dir, epoch = learner.config, learner.splits, folders.run_dir, learner.epoch
-    mu = draw_pictures(learner, tracker, pictures)
+    console.close_bar()
+    mu = draw_pictures(learner, tracker, pictures, console=console)
     results = summary.results(splits, tracker.rows, protocol=pictures.protocol, parameters=learner.parameters)
     write_json(folders.results, results)
     report.write(run_dir, learner.eval_model, splits, mu, epoch=epoch)
@@ -46,10 +47,11 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
     tracker.log_hparams(config.hparams(), closing)
 
 
-def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures) -> Tensor:
+def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures, *, console: Console) -> Tensor:
     """Draw the closing pictures and log the embedding. Returns the test split's posterior means (N, D)."""
     config, splits, run_dir, epoch = learner.config, learner.splits, pictures.run_dir, learner.epoch
     mu, _ = posterior(learner.eval_model, splits.test)
+    console.status("drawing pictures")
     pictures.draw_closing(learner.eval_model, tracker.rows, mu)
     raise_if_stopped()
     if config.gif:
@@ -57,8 +59,10 @@ def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures) -> Ten
         raise_if_stopped()
     if config.side_by_side:
         pictures.draw_side_by_side(load_model(run_dir).to(learner.device), epoch)
+    console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")
     points, subset = pictures.draw_tsne(mu, epoch, count=config.tsne_samples)
     raise_if_stopped()
+    console.status("writing the report")
     names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]
     tracker.log_embedding(points, names, subset.images, epoch)
     return mu

@@ -29,6 +29,8 @@ from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
 
+SLOW = 3  # an epoch that takes so many times as long as the fastest is worth a remark
+
 
 class Run:
     """One run: `start` or `restore` it, then `train`, and `close` it in any case.
@@ -49,6 +51,7 @@ class Run:
             torch.set_num_threads(config.threads)
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
+        self._fastest = float("inf")  # seconds of an epoch
         self.device = machine.resolve_device(processes.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
@@ -136,7 +139,7 @@ class Run:
         """Train to the last epoch. Returns the exit code: 0, or 130 / 143 if a signal stopped it."""
         if self.pictures:
             table = summary.header(self.config, self.splits, self.description, self.folders.run_dir, self.learner.epoch)
-            self.console.table("VAE: losses are recon + KL in nats per image, lower is better", table)
+            self.console.table("VAE: loss = recon + KL in nats per image, lower is better; * the lowest so far", table)
         with Stopper() as stopper:
             try:
                 self._train_epochs(stopper)
@@ -145,9 +148,11 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
-                    self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
-                    run_dir = shlex.quote(short_path(self.folders.run_dir))
-                    self.console.say(f"continue with  python main.py --resume {run_dir}")
+                    done = f"{self.learner.epoch} of {self.config.num_epochs} epochs are done"
+                    run_dir = short_path(self.folders.run_dir)
+                    saved = short_path(self.folders.last)
+                    again = f"python main.py --resume {shlex.quote(run_dir)}"
+                    self.console.table(f"stopped by {stopped}: {done}", [("saved", saved), ("continue", again)])
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
@@ -161,23 +166,24 @@ class Run:
             if self.processes.world_size == 1:  # several processes stop together, after an epoch
                 raise_if_stopped()
 
-        self.console.start_bar(num_epochs * images, self.learner.epoch * images)
+        self.console.start_bar(num_epochs * images, self.learner.epoch * images, whole="the run")
         gc.freeze()  # garbage collection skips what exists by now, which saves milliseconds each time
         self._cleanup.callback(gc.unfreeze)
         while self.learner.epoch < num_epochs:
             if self.learner.epoch and self.learner.to_compile:
                 self._compile()
-            self.console.epoch_begins(self.learner.epoch + 1, num_epochs)
+            self.console.title_bar(f"epoch {self.learner.epoch + 1}/{num_epochs}:")
             row = self.learner.learn(on_batch)
             if self.pictures:
-                self._save_epoch(row, self.pictures)
-            losses = f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}"
-            self.console.epoch_ends(summary.epoch_line(row, num_epochs), losses)
+                is_best = summary.is_best(row, self.tracker.rows)
+                self._save_epoch(row, self.pictures, is_best=is_best)
+                self.console.say_fitting(summary.epoch_lines(row, num_epochs, is_best=is_best))
+                self._note_slowness(row["seconds"])
             self._stop_together(stopper)
 
     def _compile(self) -> None:
         """Compile the training step: after the first epoch, when a person has seen that training works."""
-        self.console.say("compiling the training step, once ...")
+        self.console.status("compiling the training step, once")
         started = time.perf_counter()
         try:
             self.learner.compile()
@@ -196,17 +202,28 @@ class Run:
             if count:
                 raise Stopped(number)
 
-    def _save_epoch(self, row: dict[str, Any], pictures: Pictures) -> None:
+    def _note_slowness(self, seconds: float) -> None:
+        """Say when an epoch takes several times as long as the fastest before it, and what helps."""
+        if seconds > SLOW * self._fastest and seconds > self._fastest + 1:
+            cause = "other programs may be using the processor"
+            line = f"note: this epoch took {seconds:.1f} s, the fastest {self._fastest:.1f} s; {cause}."
+            if self.device.type == "cpu" and torch.get_num_threads() > 1:
+                run_dir = shlex.quote(short_path(self.folders.run_dir))
+                line += f" If that stays so, Ctrl-C and --resume {run_dir} --threads 1 may help."
+            self.console.say(line)
+            self._fastest = seconds  # say so again only after faster epochs
+        self._fastest = min(self._fastest, seconds)
+
+    def _save_epoch(self, row: dict[str, Any], pictures: Pictures, *, is_best: bool) -> None:
         """Draw, log and save an epoch; the checkpoint comes last, so that all earlier files agree with it."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
             for tag, sheet in pictures.draw_epoch(self.learner.eval_model, epoch).items():
                 self.tracker.log_image(tag, sheet, epoch)
             gc.collect()  # figures contain reference cycles and take megabytes each
-        earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
         state = self._state()
-        if "val/loss" in row and row["val/loss"] < min(earlier, default=float("inf")):
+        if is_best and "val/loss" in row:
             checkpoint.save(self.folders.best, state)
         if self.config.checkpoint_every and epoch % self.config.checkpoint_every == 0:
             checkpoint.save(self.folders.checkpoints / f"epoch_{epoch:03d}.pt", state)
