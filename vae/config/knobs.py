@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any
 
 from vae.system.errors import UsageError
+from vae.system.wording import did_you_mean
 
 BOUNDS = {
     "low": ("at least", operator.ge),
@@ -53,6 +54,13 @@ def check_all(knobs: Any) -> None:
     """Refuse a value of a dataclass of knobs that is out of bounds, with the flag, the value and what is allowed."""
     for field in dataclasses.fields(knobs):
         _check(field, getattr(knobs, field.name))
+
+
+def check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse what is not among the choices, and suggest the one that may have been meant."""
+    if value not in choices:
+        hint = did_you_mean(value, choices)
+        raise UsageError(f"{flag} {value!r}: choose from {', '.join(choices)}" + f" ({hint})" * bool(hint))
 
 
 def check_device(name: str) -> None:
@@ -100,7 +108,7 @@ def _check_item(field: dataclasses.Field[Any], value: Any) -> None:
             bound = field.metadata["bounds"][name]
             if bound is not None and not holds(value, bound):
                 raise UsageError(f"{flag} {value}: must be {words} {bound}")
-    if choices and value not in choices:
-        raise UsageError(f"{flag} {value!r}: choose from {', '.join(choices)}")
+    if choices:
+        check_choice(flag, value, choices)
     if kind is str and any(unicodedata.category(letter) == "Cc" for letter in value):
         raise UsageError(f"{flag} {value!r}: unprintable characters")

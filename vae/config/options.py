@@ -54,12 +54,12 @@ class Evaluate(Options):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
-    purpose = "print the ELBO of the test images, then everything else that is measured; also as JSON"
+    purpose = "measure the ELBO, the likelihood, the latents and the samples"
     examples = (
         "evaluate",
         "evaluate --num_importance_samples 0",
         "evaluate --num_importance_samples 5000",
-        "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
+        "evaluate --checkpoint path/to/best.pt --output scores.json",
     )
 
     num_importance_samples: int = command_knob(
@@ -165,7 +165,7 @@ class Embed(Options):
     """Knobs of `embed`."""
 
     name = "embed"
-    purpose = "write latent means, log variances and labels of a split as NumPy and CSV, and draw a map of them"
+    purpose = "write latent means and labels as NumPy and CSV; draw a map"
     examples = ("embed --split train --picture none", "embed --picture pca --size 10000")
 
     split: str = command_knob("test", "images to embed", choices=("train", "val", "test"))

@@ -25,6 +25,7 @@ from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_json
+from vae.system.program import PROGRAM
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
@@ -151,7 +152,7 @@ class Run:
                     done = f"{self.learner.epoch} of {self.config.num_epochs} epochs are done"
                     run_dir = short_path(self.folders.run_dir)
                     saved = short_path(self.folders.last)
-                    again = f"python main.py --resume {shlex.quote(run_dir)}"
+                    again = f"{PROGRAM} --resume {shlex.quote(run_dir)}"
                     self.console.table(f"stopped by {stopped}: {done}", [("saved", saved), ("continue", again)])
                 return 128 + stopped.signal_number
             finally:

@@ -16,6 +16,7 @@ from vae.runs import summary
 from vae.system import machine, weights
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
+from vae.system.program import PROGRAM
 from vae.system.schema import find_misfit
 
 MAX_TEXT = 300  # characters of a caption
@@ -137,7 +138,7 @@ def _newest(output_dir: Path) -> Path:
     """The run in `output_dir` whose last checkpoint is the newest."""
     checkpoints = sorted(output_dir.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
     if not checkpoints:
-        raise CheckpointError(f"no run in {output_dir}: train one (python main.py), or name one (--run, --checkpoint)")
+        raise CheckpointError(f"no run in {output_dir}: train one ({PROGRAM}), or name one (--run, --checkpoint)")
     return checkpoints[-1].parent.parent
 
 
