@@ -179,7 +179,7 @@ class Export(Options):
     """Knobs of `export`."""
 
     name = "export"
-    purpose = "write the model for other programs: torch.export, ONNX or safetensors"
+    purpose = "write the model as torch.export, ONNX or safetensors files"
     examples = (
         "export --format onnx",
         "export --output digits.onnx",
