@@ -225,7 +225,7 @@ class Report(Options):
     """Knobs of `report`."""
 
     name = "report"
-    purpose = "write the run's report.html again, or for the first time if the run was stopped"
+    purpose = "write report.html again, or that of a run which was stopped"
     examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
 
 
