@@ -52,7 +52,7 @@ def resume(given: dict[str, Any]) -> int:
     stored = stored_config(state["config"], last)
     config = _continued(stored, given, run_dir=run_dir, relative_dirs=state["places"])
     if config.num_epochs < state["epoch"]:
-        raise UsageError(f"--num_epochs {config.num_epochs}: the run has done {state['epoch']} epochs already")
+        raise UsageError(f"--num_epochs {config.num_epochs}: the run has reached epoch {state['epoch']} already")
     with (
         process_group(config.device) as processes,
         Console(quiet=config.quiet or not processes.is_main) as console,

@@ -149,11 +149,11 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
-                    done = f"{self.learner.epoch} of {self.config.num_epochs} epochs are done"
+                    reached = f"after epoch {self.learner.epoch} of {self.config.num_epochs}"
                     run_dir = short_path(self.folders.run_dir)
                     saved = short_path(self.folders.last)
                     again = f"{PROGRAM} --resume {shlex.quote(run_dir)}"
-                    self.console.table(f"stopped by {stopped}: {done}", [("saved", saved), ("continue", again)])
+                    self.console.table(f"stopped by {stopped} {reached}", [("saved", saved), ("continue", again)])
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
