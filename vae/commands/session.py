@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from vae.config.options import Options
+from vae.config.options import ModelOptions
 from vae.config.presets import command_line
 from vae.runs.trained import Trained, open_run
 from vae.system.console import Console, short_path
@@ -29,7 +29,7 @@ class Session:
     commands that run at once each gets names of its own. Leaving the `with` block removes what was never written to.
     """
 
-    def __init__(self, options: Options, console: Console) -> None:
+    def __init__(self, options: ModelOptions, console: Console) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
         self.console = console

@@ -24,25 +24,16 @@ class Options:
     name: ClassVar[str]
     purpose: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
+    opens_models: ClassVar[bool] = True
 
-    run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
-    checkpoint: str = knob(
-        "", "a checkpoint or an exported .safetensors, instead of a run's last one", group="model", metavar="FILE"
-    )
-    data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
     output: str = knob(
         "", "folder or file to write (default: a new name in the run's folder)", group="output", metavar="PATH"
     )
     overwrite: bool = knob(False, "replace existing files", group="output")
     quiet: bool = knob(False, "print only warnings and errors", group="output")
-    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
-    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
 
     def __post_init__(self) -> None:
         check_all(self)
-        check_device(self.device)
-        if self.run and self.checkpoint:
-            raise UsageError("--run and --checkpoint name two models: give one")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -50,7 +41,26 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Evaluate(Options):
+class ModelOptions(Options):
+    """What every command takes that opens a model."""
+
+    run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
+    checkpoint: str = knob(
+        "", "a checkpoint or an exported .safetensors, instead of a run's last one", group="model", metavar="FILE"
+    )
+    data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
+    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
+    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device)
+        if self.run and self.checkpoint:
+            raise UsageError("--run and --checkpoint name two models: give one")
+
+
+@dataclass(frozen=True)
+class Evaluate(ModelOptions):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
@@ -68,7 +78,7 @@ class Evaluate(Options):
 
 
 @dataclass(frozen=True)
-class Sample(Options):
+class Sample(ModelOptions):
     """Knobs of `sample`."""
 
     name = "sample"
@@ -95,7 +105,7 @@ class Sample(Options):
 
 
 @dataclass(frozen=True)
-class Reconstruct(Options):
+class Reconstruct(ModelOptions):
     """Knobs of `reconstruct`."""
 
     name = "reconstruct"
@@ -116,7 +126,7 @@ class Reconstruct(Options):
 
 
 @dataclass(frozen=True)
-class Interpolate(Options):
+class Interpolate(ModelOptions):
     """Knobs of `interpolate`."""
 
     name = "interpolate"
@@ -145,7 +155,7 @@ class Interpolate(Options):
 
 
 @dataclass(frozen=True)
-class Traverse(Options):
+class Traverse(ModelOptions):
     """Knobs of `traverse`."""
 
     name = "traverse"
@@ -161,7 +171,7 @@ class Traverse(Options):
 
 
 @dataclass(frozen=True)
-class Embed(Options):
+class Embed(ModelOptions):
     """Knobs of `embed`."""
 
     name = "embed"
@@ -175,7 +185,7 @@ class Embed(Options):
 
 
 @dataclass(frozen=True)
-class Export(Options):
+class Export(ModelOptions):
     """Knobs of `export`."""
 
     name = "export"
@@ -210,7 +220,7 @@ class Export(Options):
 
 
 @dataclass(frozen=True)
-class Gif(Options):
+class Gif(ModelOptions):
     """Knobs of `gif`."""
 
     name = "gif"
@@ -221,7 +231,7 @@ class Gif(Options):
 
 
 @dataclass(frozen=True)
-class Report(Options):
+class Report(ModelOptions):
     """Knobs of `report`."""
 
     name = "report"
@@ -229,5 +239,54 @@ class Report(Options):
     examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
 
 
-ALL: tuple[type[Options], ...] = (Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif, Report)
+@dataclass(frozen=True)
+class List(Options):
+    """Knobs of `list`."""
+
+    name = "list"
+    purpose = "show the runs in outputs/, newest first"
+    opens_models = False
+    examples = ("list", "list --output_dir my_outputs", "list --output runs.csv")
+
+    output_dir: str = command_knob("outputs", "folder of the runs", metavar="DIR")
+    output: str = knob("", "write them to this file too, .csv or .json, in full", group="output", metavar="FILE")
+
+    def _check_combinations(self) -> None:
+        if self.output and not self.output.endswith((".csv", ".json")):
+            raise UsageError(f"--output {self.output}: expected a file ending in .csv or .json")
+
+
+@dataclass(frozen=True)
+class Compare(Options):
+    """Knobs of `compare`."""
+
+    name = "compare"
+    purpose = "set runs side by side: tables, curves, samples and a page"
+    examples = (
+        "compare my_run outputs/other_run",
+        "compare 'wide-*' --output wide",
+        "compare --all",
+    )
+
+    runs: tuple[str, ...] = command_knob(
+        (),
+        "names in outputs/, folders, patterns with *, or the folder of --seeds",
+        items=str,
+        metavar="RUN",
+        positional=True,
+    )
+    all: bool = command_knob(False, "every run in outputs/")
+    output_dir: str = command_knob("outputs", "folder of the runs", metavar="DIR")
+    output: str = knob("", "folder to write (default: a new one, outputs/comparison)", group="output", metavar="DIR")
+
+    def _check_combinations(self) -> None:
+        if self.all and self.runs:
+            raise UsageError("--all compares every run: give it, or the runs")
+        if not self.all and not self.runs:
+            raise UsageError("which runs? name two or more, or give --all (see the list command)")
+
+
+ALL: tuple[type[Options], ...] = (
+    *(List, Compare, Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif, Report),
+)
 COMMANDS = {command.name: command for command in ALL}

@@ -136,7 +136,8 @@ def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_
 
 def _newest(output_dir: Path) -> Path:
     """The run in `output_dir` whose last checkpoint is the newest."""
-    checkpoints = sorted(output_dir.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
+    all_runs = (*output_dir.glob("*/checkpoints/last.pt"), *output_dir.glob("*/seed-*/checkpoints/last.pt"))
+    checkpoints = sorted(all_runs, key=lambda path: path.stat().st_mtime)
     if not checkpoints:
         raise CheckpointError(f"no run in {output_dir}: train one ({PROGRAM}), or name one (--run, --checkpoint)")
     return checkpoints[-1].parent.parent

@@ -25,6 +25,10 @@ class FileError(UserError):
     """A file or folder that can't be read or written."""
 
 
+class LockedError(FileError):
+    """A lock that another process holds."""
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that `path` holds its old content or all of the new, even if the process is killed."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -65,7 +69,7 @@ def take_lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise FileError(f"{path.parent} is being trained by another process") from None
+        raise LockedError(f"{path.parent} is being trained by another process") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise FileError(f"can't write {path}: {error.strerror or error}") from None
