@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         if options := parse_command(argv):
-            _say_starting(quiet=options.quiet)
+            _say_starting(quiet=options.quiet or not options.opens_models)
             from vae.commands import execute  # imported here because --help and wrong flags need no torch
 
             return execute(options)

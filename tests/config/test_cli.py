@@ -53,6 +53,15 @@ BAD = [
     (["sample", "--run", "a", "--checkpoint", "b"], "--run and --checkpoint name two models"),
     (["interpolate", "--images", "3"], "expected 2 arguments"),
     (["interpolate", "--random", "--digits", "3", "8"], "give one of them"),
+    (["list", "--output", "runs.txt"], "expected a file ending in .csv or .json"),
+    (["list", "--run", "x"], "unknown flag --run"),
+    (["compare"], "name two or more, or give --all"),
+    (["compare", "a", "--all"], "give it, or the runs"),
+    (["--seeds", "1"], "--seeds 1: give two or more"),
+    (["--seeds", "1", "2", "1"], "--seeds names 1 more than once"),
+    (["--seeds", "1", "-2"], "--seeds -2: must be from 0"),
+    (["--seeds", "1", "2", "--seed", "3"], "--seeds and --seed exclude each other"),
+    (["--seeds", "1", "2", "--resume", "x"], "--seeds and --resume exclude each other"),
     (["traverse", "--top", "0"], "--top 0: must be at least 1"),
     (["embed", "--split", "all"], "choose from train, val, test"),
     (["gif", "--milliseconds", "1"], "--milliseconds 1"),
@@ -136,7 +145,7 @@ def test_a_command_s_help_names_its_knobs_and_examples(name, terminal, capsys):
     terminal(80)
     help = printed([name, "--help"], capsys)
     for field in dataclasses.fields(COMMANDS[name]):
-        assert f"--{field.name}" in help
+        assert (f"  {field.metadata['metavar']}" if field.metadata["positional"] else f"--{field.name}") in help
     assert f"python main.py {name}" in help and max(map(len, help.splitlines())) <= 80
     assert COMMANDS[name].examples
     for example in COMMANDS[name].examples:
@@ -210,3 +219,12 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_seeds_on_the_line_take_the_place_of_a_files_seed_and_the_other_way_round(tmp_path):
+    (tmp_path / "one.yaml").write_text("lr: 0.5\nseed: 3\n")
+    (tmp_path / "many.yaml").write_text("lr: 0.5\nseeds: [3, 4]\n")
+    one, many = (["--config", str(tmp_path / f"{name}.yaml")] for name in ("one", "many"))
+    assert parse_args([*one, "--seeds", "1", "2"]) == {"lr": 0.5, "seeds": (1, 2)}
+    assert parse_args([*many, "--seed", "1"]) == {"lr": 0.5, "seed": 1}
+    assert parse_args(many) == {"lr": 0.5, "seeds": (3, 4)}

@@ -107,3 +107,20 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
         assert_same_end(tmp_path, name, expected)
         assert (run_dir / PICTURES[kind]).exists()
     print(f"{kind}: {phases.total()} kills in {runs} runs: {dict(phases)}")
+
+
+@pytest.mark.slow
+def test_killed_seeds_resume_to_the_same_bits(tmp_path):
+    flags = ["--num_epochs", "3", "--batch_size", "16", "--sample_every", "0", "--threads", "1", "--seeds", "0", "1"]
+    assert run_main(tmp_path, *flags, "--run_name", "whole", "--quiet") == 0
+    process = start(tmp_path, *flags, "--run_name", "killed", stdout=subprocess.PIPE)
+    seen = []
+    while seen.count("epoch 1/3") < 2:  # of the second seed
+        seen.append(process.stdout.readline()[: len("epoch 1/3")])
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert main(["--resume", str(tmp_path / "outputs/killed"), "--quiet"]) == 0
+    for name in ("seed-0", "seed-1"):
+        assert_same_end(tmp_path, f"killed/{name}", load_state(tmp_path / "outputs/whole" / name))
+    assert json.loads((tmp_path / "outputs/killed/seeds.json").read_text())["test"]["loss"]["n"] == 2

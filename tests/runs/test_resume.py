@@ -32,13 +32,8 @@ def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypat
     assert torch.equal(*generators)
     for row, expected in zip(read_rows(parts), read_rows(whole), strict=True):
         assert row == {**expected, "seconds": row["seconds"], "images_per_second": row["images_per_second"]}
-    assert [event.step for event in read_events(tmp_path / "runs/parts/test").Scalars("losses/-elbo")] == [
-        1,
-        2,
-        3,
-        4,
-    ]
-    assert "2 of 4 epochs are done" in capsys.readouterr().out
+    steps = [event.step for event in read_events(tmp_path / "runs/parts/test").Scalars("losses/-elbo")]
+    assert steps == [1, 2, 3, 4] and "after epoch 2 of 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -62,7 +57,7 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
     assert signal.getsignal(number) is before
     out = capsys.readouterr().out
-    assert "2 of 4 epochs are done" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
+    assert "after epoch 2 of 4" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
     monkeypatch.setattr(learner_module, "train_epoch", real)
     assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
@@ -136,7 +131,7 @@ def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_double
     ("flags", "message"),
     [
         (["--lr", "0.1"], "--lr belongs to the run"),
-        (["--num_epochs", "3"], "has done 4 epochs"),
+        (["--num_epochs", "3"], "has reached epoch 4"),
         (["--run_name", "other"], "--run_name belongs to the run"),
     ],
 )

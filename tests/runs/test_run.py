@@ -17,7 +17,7 @@ PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation"
 def test_a_run_leaves_everything_it_promises(finished_run):
     run_dir = finished_run / "outputs" / "whole"
     names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
-    expected = {".lock", "config.json", "metrics.jsonl", "results.json", "report.html"}
+    expected = {"config.json", "metrics.jsonl", "results.json", "report.html"}
     expected |= {f"{name}.png" for name in PICTURES}
     expected |= {f"checkpoints/{name}.pt" for name in ("last", "best", "epoch_002", "epoch_004")}
     expected |= {f"{kind}/epoch_{n:03d}.png" for kind in ("samples", "reconstructions") for n in (1, 2, 4)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae.config import presets
+from vae.config.config import check_seeds
 from vae.config.flag_file import Entry, read_flag_file
 from vae.config.options import COMMANDS, Options
 from vae.config.parsers import (
@@ -50,6 +51,10 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
     path = given.pop("config", None)
     if path is not None:
         given = {**_flags_in_file(path, given, parser), **given}
+    if "seeds" in given:
+        check_seeds(given["seeds"])
+        if other := [name for name in ("seed", "resume") if name in given]:
+            raise UsageError(f"--seeds and --{other[0]} exclude each other")
     try:
         presets.configure({name: value for name, value in given.items() if name in KNOBS})
     except UsageError as error:
@@ -58,7 +63,7 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _flags_given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
-    namespace, unknown = parser.parse_known_args([_underscored(token) for token in argv])
+    namespace, unknown = parser.parse_known_intermixed_args([_underscored(token) for token in argv])
     if unknown:
         raise UsageError(_unknown_message(unknown[0], parser))
     return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(namespace).items()}
@@ -88,6 +93,9 @@ def _flags_in_file(path: str, given: Mapping[str, Any], parser: Parser) -> dict[
             values[entry.name] = _value(entry, parser)
         except UsageError as error:
             raise UsageError(f"--config {path}, line {entry.line}: {error}") from None
+    for name, other in (("seed", "seeds"), ("seeds", "seed")):
+        if name in given:  # the line's choice of seeds, in place of the file's
+            values.pop(other, None)
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -218,6 +219,17 @@ class Config:
         groups = ("preset", "data", "model", "objective", "training")
         names = [field.name for field in dataclasses.fields(self) if field.metadata["group"] in groups]
         return {name: getattr(self, name) for name in [*names, "precision"] if name != "data_dir"}
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that can't be trained one after another."""
+    if len(seeds) < 2:
+        raise UsageError(f"--seeds {' '.join(map(str, seeds))}: give two or more, or one with --seed")
+    for seed in seeds:
+        if not 0 <= seed <= SEED_MAX:
+            raise UsageError(f"--seeds {seed}: must be from 0 to {SEED_MAX}")
+        if seeds.count(seed) > 1:
+            raise UsageError(f"--seeds names {seed} more than once")
 
 
 def _epochs(count: float) -> str:

@@ -33,14 +33,17 @@ def knob(
     metavar: str | None = None,
     items: type | None = None,
     count: int | None = None,
+    positional: bool = False,
 ) -> Any:
     """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not).
 
     A tuple takes several values: if its default is empty, `items` is their type; `count` is how many there must be.
+    A `positional` one is given without its flag: `compare RUN RUN`.
     """
     bounds = {"low": low, "high": high, "above": above, "below": below}
-    metadata = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=metadata | {"items": items, "count": count})
+    metadata: dict[str, Any] = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
+    metadata |= {"items": items, "count": count, "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def item_type(field: dataclasses.Field[Any]) -> type:

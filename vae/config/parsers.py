@@ -26,11 +26,12 @@ KNOBS = {field.name: field for field in dataclasses.fields(Config)}
 # Flags of training that are no knobs of the run: the group in the help, and what argparse should know.
 OTHER_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "config": ("preset", {"metavar": "FILE", "help": "flags from a YAML file, or from a run's config.json"}),
+    "seeds": ("training", {"type": int, "nargs": "+", "metavar": "N", "help": "a run with each of these, one by one"}),
     "resume": ("output", {"metavar": "RUN", "help": "continue the run in this folder; --num_epochs may be raised"}),
 }
 # The flags that people change, which the short help has, and its examples.
 MAIN_FLAGS = (
-    *("preset", "dataset", "num_epochs", "batch_size", "lr", "latent_dim", "hidden_dims", "beta", "seed"),
+    *("preset", "dataset", "num_epochs", "batch_size", "lr", "latent_dim", "hidden_dims", "beta", "seed", "seeds"),
     *("run_name", "config", "resume"),
 )
 EXAMPLES = {
@@ -123,15 +124,17 @@ def build_command_parser(command: type[Options]) -> Parser:
     """The parser of a command's flags."""
     prog = f"{PROGRAM} {command.name}"
     examples = "".join(f"  {PROGRAM} {example}\n" for example in command.examples)
+    fields = dataclasses.fields(command)
+    words = [f"{field.metadata['metavar']} ..." for field in fields if field.metadata["positional"]]
     parser = Parser(
         prog,
         help_line=f"{prog} --help",
-        usage=f"{prog} [flags]",
+        usage=" ".join([prog, *words, "[flags]"]),
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
         epilog=f"examples:\n{examples}",
     )
     groups = {name: parser.add_argument_group(title) for name, title in COMMAND_GROUPS.items()}
-    for field in dataclasses.fields(command):
+    for field in fields:
         _add_flag(groups[field.metadata["group"]], field)
     return parser
 
@@ -177,6 +180,9 @@ def _add_flags(parser: Parser, title: str, names: Sequence[str]) -> None:
 def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> None:
     meta, kind = field.metadata, item_type(field)
     flag = f"--{field.name}"
+    if meta["positional"]:
+        group.add_argument(field.name, type=kind, nargs="*", metavar=meta["metavar"], help=meta["help"])
+        return
     if kind is bool:
         group.add_argument(flag, action="store_true", help=meta["help"])
         off = f"--no_{field.name}"  # turns off what a preset turns on

@@ -122,13 +122,12 @@ class Pictures:
     def draw_side_by_side(self, model: VAE, row: Row) -> None:
         """Draw originals left, reconstructions right."""
         originals = to_pixels(self.examples.images)
-        figures.draw_grid(
+        figures.draw_side_by_side(
             self.run_dir / "side_by_side.png",
-            torch.cat([originals, model.reconstruct(originals, self.examples.labels)], dim=3),
+            {"original": originals, "reconstruction": model.reconstruct(originals, self.examples.labels)},
             columns=5,
             title="Originals left, reconstructions right",
             subtitle=self._subtitle(row, "from the saved model"),
-            gap=4,
         )
 
     def draw_tsne(self, mu: Tensor, row: Row, *, count: int) -> tuple[Tensor, Split]:

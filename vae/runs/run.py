@@ -18,7 +18,7 @@ from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import finish
 from vae.runs.folders import Folders, relative_to_run
-from vae.runs.record import read_metrics
+from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
 from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
@@ -109,6 +109,7 @@ class Run:
         device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
         parameters = self.learner.parameters
         self.description = summary.describe_run(self.config, self.splits, parameters=parameters, device=device)
+        self.description["started"] = started(self.folders.run_dir, sum(row["seconds"] for row in rows)).isoformat()
         write_json(self.folders.config, self.description)
         self._cleanup.enter_context(silent_writer_thread())
         self.tracker = Tracker(
@@ -154,11 +155,11 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
-                    done = f"{self.learner.epoch} of {self.config.num_epochs} epochs are done"
-                    run_dir = short_path(self.folders.run_dir)
+                    reached = f"after epoch {self.learner.epoch} of {self.config.num_epochs}"
+                    run_dir = short_path(self.folders.to_resume)
                     saved = short_path(self.folders.last)
                     again = f"{PROGRAM} --resume {shlex.quote(run_dir)}"
-                    self.console.table(f"stopped by {stopped}: {done}", [("saved", saved), ("continue", again)])
+                    self.console.table(f"stopped by {stopped} {reached}", [("saved", saved), ("continue", again)])
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
@@ -214,7 +215,7 @@ class Run:
             cause = "other programs may be using the processor"
             line = f"note: this epoch took {seconds:.1f} s, the fastest {self._fastest:.1f} s; {cause}."
             if self.device.type == "cpu" and torch.get_num_threads() > 1:
-                run_dir = shlex.quote(short_path(self.folders.run_dir))
+                run_dir = shlex.quote(short_path(self.folders.to_resume))
                 line += f" If that stays so, Ctrl-C and --resume {run_dir} --threads 1 may help."
             self.console.say(line)
             self._fastest = seconds  # say so again only after faster epochs

@@ -86,7 +86,7 @@ def header(config: Config, splits: Splits, description: dict[str, Any], run_dir:
         ("watch", f"tensorboard --logdir {short_path(Path(config.log_dir))}"),
     ]
     if epochs_done:
-        table.insert(0, ("resume", f"{epochs_done} of {config.num_epochs} epochs are done"))
+        table.insert(0, ("resume", f"after epoch {epochs_done} of {config.num_epochs}"))
     return table
 
 

@@ -171,6 +171,14 @@ def short_path(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
+def duration(seconds: float) -> str:
+    """`52 s`, `1 min 17 s` or `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 class _ConsoleHandler(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
