@@ -23,7 +23,7 @@ INK, FAINT = "#1f2430", "#6b7280"
 # between any two (OKLab), seen with normal vision, protanopia and deuteranopia (Machado et al. 2009), larger for digits
 # that lie close together (3 5 8, 4 7 9).
 COLORS = (
-    *("#1f2430", "#48365a", "#f26b0e", "#9a0006", "#7331c5"),
+    *("#1f2430", "#1c8060", "#f26b0e", "#9a0006", "#7331c5"),
     *("#2a7bfe", "#7d9a88", "#a64f00", "#9c6da8", "#0d6775"),
 )
 STYLE: dict[Any, Any] = {
