@@ -127,7 +127,7 @@ def test_more_epochs_are_for_all_seeds_and_other_flags_belong_to_them(three, tmp
     shutil.copytree(three, tmp_path, dirs_exist_ok=True, symlinks=True)
     group = tmp_path / "outputs" / "three"
     assert main(["--resume", str(group), "--num_epochs", "1"]) == 2
-    assert "has done 2 epochs already" in capsys.readouterr().err
+    assert "has reached epoch 2 already" in capsys.readouterr().err
     assert main(["--resume", str(group), "--lr", "0.5"]) == 2
     assert "--lr belongs to the run" in capsys.readouterr().err
     assert main(["--resume", str(group), "--num_epochs", "3", "--quiet"]) == 0

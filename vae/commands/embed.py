@@ -74,6 +74,8 @@ def run(session: Session, options: Embed) -> None:
     paths = session.paths(*(f"{stem}{suffix}" for suffix in suffixes))
     write(embedding, paths[0], paths[1], class_names=trained.class_names)
     if with_map:
+        if options.picture == "tsne":
+            session.console.status(f"t-SNE of {min(options.size, len(embedding.mu)):,} images")
         count = len(embedding.mu)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(options.seed))[: options.size]
         points, axes = project_2d(embedding.mu[order].numpy(), options.picture, seed=options.seed)

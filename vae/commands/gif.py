@@ -18,7 +18,7 @@ def run(session: Session, options: Gif) -> None:
     if not kinds:
         most = max(counts.values())
         raise UsageError(
-            f"{run_dir}: pictures of {most} epochs, and an animation needs two: train with --sample_every 1"
+            f"{run_dir}: an animation needs pictures of two epochs, and there are {most}: train with --sample_every 1"
         )
     pace = f"{options.milliseconds}ms" if options.milliseconds != Gif.milliseconds else ""
     paths = session.paths(*(f"{file_stem(kind, pace)}.gif" for kind in kinds))

@@ -14,6 +14,7 @@ from vae.plots.pictures import MAX_COLUMNS
 from vae.runs.trained import Trained
 from vae.system.console import short_path
 from vae.system.files import write_npz
+from vae.system.wording import plural
 
 
 def run(session: Session, options: Sample) -> None:
@@ -28,7 +29,7 @@ def run(session: Session, options: Sample) -> None:
         for number, image in enumerate(images, start=1):
             name = "" if labels is None else class_slug(trained, int(labels[number - 1]))
             write_png(folder / f"{file_stem('sample', f'{number:0{len(str(count))}d}', name)}.png", image)
-        session.console.say(f"wrote {count:,} images to {short_path(folder)}")
+        session.console.say(f"wrote {count:,} {plural(count, 'image')} to {short_path(folder)}")
         return
     (path,) = session.paths(f"{stem}.{options.format}")
     if options.format == "npz":

@@ -24,6 +24,7 @@ from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
 from vae.system.errors import UserError
 from vae.system.stopping import raise_if_stopped
+from vae.system.wording import plural
 
 MIN_ESS, MAX_BIAS = 5, 0.1  # limits beyond which importance sampling is not to be trusted: see `likelihood_warnings`
 
@@ -61,11 +62,12 @@ def evaluate_all(
     model.eval()
     if binarize == "dynamic":  # training images are drawn once, as the test images are
         splits = replace(splits, train=_binarised(splits.train))
+    draws = plural(num_importance_samples, "sample")
     scores: dict[str, Any] = {
         "dataset": splits.title,
         "protocol": protocol,
         "unit": "nats per image; mean and standard error over images",
-        "evaluation": f"float32, beta 1, {num_importance_samples:,} samples of q(z|x) per image, noise seed {seed}",
+        "evaluation": f"float32, beta 1, {num_importance_samples:,} {draws} of q(z|x) per image, noise seed {seed}",
         "images": len(splits.test),
         "num_importance_samples": num_importance_samples,
         "seed": seed,

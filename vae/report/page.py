@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from vae.config.config import GROUPS, Config
 from vae.config.presets import Expected, command_line, expectation
 from vae.system.errors import plain
+from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -124,11 +125,12 @@ def tiles(results: Values) -> list[tuple[str, str]]:
     test = results["test"]
     loss, recon, kl = terms(test)
     minutes, seconds = divmod(round(results["train_seconds"]), 60)
+    epochs = plural(results["epoch"], "epoch")
     return [
         (loss, f"test −ELBO, nats per image, {results['protocol']}"),
         (recon, "reconstruction term"),
         (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
-        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} epochs"),
+        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} {epochs}"),
     ]
 
 

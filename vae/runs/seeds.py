@@ -69,7 +69,7 @@ class SeedGroup:
         """Take over the flags of a continuation, which may differ in some."""
         done = max((run.epoch for seed in self.seeds if (run := self._recorded(seed))), default=0)
         if given.get("num_epochs", done) < done:
-            raise UsageError(f"--num_epochs {given['num_epochs']}: a run has done {done} epochs already")
+            raise UsageError(f"--num_epochs {given['num_epochs']}: a run has reached epoch {done} already")
         self.data_dir = Path(given.get("data_dir", self.data_dir))
         self.flags.pop("quiet", None)
         self.flags |= {name: value for name, value in given.items() if name not in OWN}
