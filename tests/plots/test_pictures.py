@@ -37,7 +37,7 @@ def test_the_manifold_tells_what_share_of_the_test_images_lies_outside_it(calls,
     mu[:36, 0], mu[30:90, 1] = 1.97, -1.97  # beyond the prior's quantiles of 2.5 and 97.5 %
     draw()._draw_manifold(VAE(2, hidden_dims=(8,)), ROW, mu)
     _, options = calls["manifold.png"]
-    assert options["subtitle"].endswith("20×20 quantiles of the prior; 25 % of the test images lie outside them")
+    assert options["subtitle"].endswith("20×20 quantiles of the prior; 25 % of the test images lie outside the picture")
     assert "epoch 3 · test −ELBO 101.23 (grey pixels)" in options["subtitle"]
 
 

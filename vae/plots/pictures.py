@@ -253,6 +253,6 @@ class Pictures:
             subtitle=self._subtitle(
                 row,
                 f"{len(latents)}×{len(latents)} quantiles of the prior; "
-                f"{100 * outside:.0f} % of the test images lie outside them",
+                f"{100 * outside:.0f} % of the test images lie outside the picture",
             ),
         )
