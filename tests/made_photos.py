@@ -5,7 +5,7 @@ Colours are in [0, 1]. h, w are the height and width of a photo.
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -139,20 +139,24 @@ def make(glyph: np.ndarray, kind: str, seed: int) -> Image.Image:
         kind: one of `KINDS`.
         seed: of everything that is drawn at random.
     """
+    scene, draw = _scene(kind, seed)
+    return photograph(glyph, scene, draw)
+
+
+def truth(glyph: np.ndarray, kind: str, seed: int) -> Image.Image:
+    """The digit of the same photo, by the same pen, as a clean scan."""
+    scene, draw = _scene(kind, seed)
+    return photograph(glyph, Scene(level=scene.level, rotation=0, blur=0.5, noise=0), draw)
+
+
+def _scene(kind: str, seed: int) -> tuple[Scene, Draw]:
     draw = np.random.default_rng([seed, *kind.encode()])
-    return photograph(glyph, KINDS[kind](draw), draw)
-
-
-def clean(glyph: np.ndarray, level: float = 0.5) -> Image.Image:
-    """The same digit without all that: its truth."""
-    return photograph(
-        glyph, replace(Scene(), level=level, rotation=0, blur=0.5, noise=0, reach=0), np.random.default_rng(0)
-    )
+    return KINDS[kind](draw), draw
 
 
 def photograph(glyph: np.ndarray, scene: Scene, draw: Draw) -> Image.Image:
     """Return the photo of a scene."""
-    height, width = shape = SIDES if draw.random() < 0.5 else SIDES[::-1]
+    shape = SIDES if draw.random() < 0.5 else SIDES[::-1]
     page = np.ones((*shape, 1)) * scene.paper
     if scene.ruled:
         page = _ruled(page, scene.ruled, draw)

@@ -17,9 +17,9 @@ SIDE, BOX = 28, 20  # LeCun et al. 1998: ink fitted into 20×20, its centre of m
 WORKING = 448  # pixels; larger pictures are scaled down first, which also averages out a photo's noise
 SMALL = 100  # pixels; a smaller picture was made for a data set, and its strokes may be of any width
 WIDEST = 0.35  # of the picture's longer side: wider than any stroke, narrower than the shadow of a phone or a hand
-DARKEST = 0.1  # added to the background's brightness before dividing by it: noise in the dark is no contrast
+DARKEST = 0.05  # added to the background's brightness before dividing by it: noise in the dark is no contrast
 CONTRAST = 0.1  # the least difference between ink and background, as a share of the background's brightness
-EXACT, PLAIN = 0.006, 0.15  # difference from the page's colour, and share of the pixels within it, of no photo
+PLAIN, LIKE_PAGE = 0.15, 0.25  # least share of the pixels with the page's exact colour; greatest difference from it
 INK, STRONG = 0.05, 0.5  # of the strongest contrast: the least that is ink on a clean page, and what is ink on any
 FREE, PART = 0.1, 0.1  # least ink away from the edge, of that at the edge; of a part, of the largest part
 STEP = 0.5  # difference in brightness between the page and the picture's edge: more is another surface or a frame
@@ -70,20 +70,22 @@ def _edge(pixels: np.ndarray) -> np.ndarray:
 
 
 def _plain_page(colours: np.ndarray) -> np.ndarray | None:
-    """Return the page's colour if it is exactly the same all over and ink covers a part of the picture's edge."""
+    """Return the page's colour if it is the same all over, as in no photo, and ink covers a part of the edge."""
     page = np.median(_edge(colours), axis=0)
-    same = np.abs(colours - page).max(2) < EXACT
-    return page if same.mean() > PLAIN and not _edge(same).all() else None
+    same, like = (np.abs(colours - page).max(2) <= limit for limit in (0, LIKE_PAGE))
+    is_plain = same.mean() > max(PLAIN, like.mean() / 2) and not _edge(same).all()
+    return page if is_plain else None
 
 
 def _is_light(colours: np.ndarray, *, solid: bool) -> bool:
-    """Return whether the page is light: within reach of a stroke, the page is the larger part."""
+    """Return whether the page is light: within reach of a stroke, away from tables, the page is the larger part."""
     grey = colours.mean(2)
     if solid or _plain_page(colours) is not None:
         return bool(np.median(_edge(grey)) > grey.mean())
     window = round(WIDEST * max(grey.shape))
     middle = (ndimage.maximum_filter(grey, window) + ndimage.minimum_filter(grey, window)) / 2
-    return bool((grey - middle).mean() > 0)
+    top, left = (length // 32 for length in grey.shape)
+    return bool((grey - middle)[top : -top or None, left : -left or None].mean() > 0)
 
 
 def _background(colours: np.ndarray, *, light: bool, window: int) -> np.ndarray:
@@ -127,7 +129,7 @@ def _mark(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool] | None:
             return None  # a frame around nothing
     near = ndimage.binary_dilation(mask, AROUND, iterations=1 + round(_grain(contrast)))
     strength = (np.where(near, contrast, 0) / np.percentile(contrast[mask], 95)).clip(0, 1)
-    rows, columns = (mask.any(axis).nonzero()[0] for axis in (1, 0))
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return mask, strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], bool(outer.any())
 
 
