@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from vae.config.presets import PRESETS, configure
+from vae.runs.entries import Spread
+from vae.runs.record import last_row
 from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "results.json"
@@ -92,21 +94,9 @@ def measure(preset: str, seed: int, num_epochs: int) -> Entry:
         **entry,
         "device": facts["device"],
         "precision": facts["config"]["precision"],
-        "training_minutes": training_minutes(run_dir),
+        "training_minutes": last_row(run_dir / "metrics.jsonl")[1] / 60,
         "versions": facts["versions"],
     }
-
-
-def training_minutes(run_dir: Path) -> float:
-    """Time spent in training epochs, without evaluations and pictures."""
-    rows = (json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines())
-    return sum(row["seconds"] for row in rows) / 60
-
-
-def spread(values: list[float]) -> str:
-    """Mean ± standard deviation over seeds; the value alone where there is one seed."""
-    mean = f"{statistics.mean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def table(entries: list[Entry]) -> str:
@@ -121,7 +111,7 @@ def table(entries: list[Entry]) -> str:
             sums = []
             for split in ("train", "test"):
                 recon, kl = (statistics.mean(entry[split][term] for entry in same) for term in ("recon", "kl"))
-                sums.append(f"{spread([-entry[split]['elbo'] for entry in same])} = {recon:.2f} + {kl:.2f}")
+                sums.append(f"{Spread.of([-entry[split]['elbo'] for entry in same])} = {recon:.2f} + {kl:.2f}")
             own = epochs == configure({"preset": preset}).num_epochs
             plain = PLAIN.get(preset, "–") if own else "–"
             seconds = statistics.median(entry["seconds_per_epoch"] for entry in same)
@@ -150,10 +140,10 @@ def likelihood_table(entries: list[Entry]) -> str:
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
         quickest = min(same, key=lambda entry: entry["training_minutes"])
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
-        told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {spread([-value for value in elbo])}"
+        told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
         told += f", {quickest['training_minutes']:.0f} minutes ({quickest['device']})"
-        rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{spread(nll)}** | here |"))
+        rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{Spread.of(nll)}** | here |"))
     lines = [line for _, line in sorted(rows, reverse=True)]
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])
 

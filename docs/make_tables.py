@@ -13,7 +13,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from vae.config.config import GROUPS, SEED_MAX, Config  # noqa: E402
 from vae.config.knobs import item_type  # noqa: E402
-from vae.config.options import COMMANDS, Options  # noqa: E402
+from vae.config.options import COMMANDS, ModelOptions, Options  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- flags of (\w+): written by `make docs` -->\n).*?(\n<!-- end of flags -->)", re.DOTALL)
 
@@ -60,19 +60,23 @@ def table(fields: list[dataclasses.Field[Any]]) -> str:
     """A row for each flag."""
     rows = ["| flag | default | values | what it does |", "|---|---|---|---|"]
     for field in fields:
-        cells = [f"`--{field.name}`", default(field), values(field), field.metadata["help"]]
+        name = field.metadata["metavar"] if field.metadata["positional"] else f"--{field.name}"
+        cells = [f"`{name}`", default(field), values(field), field.metadata["help"]]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 
 def fields_of(name: str) -> list[dataclasses.Field[Any]]:
-    """The flags in a table: of a group of training's knobs, of a command, or `all_commands`."""
+    """The flags in a table: of a group of training's knobs, of a command, `all_commands`, or `model_commands`."""
     if name in GROUPS:
         return [field for field in dataclasses.fields(Config) if field.metadata["group"] == name]
-    shared = {field.name for field in dataclasses.fields(Options)}
     if name == "all_commands":
         return list(dataclasses.fields(Options))
-    return [field for field in dataclasses.fields(COMMANDS[name]) if field.name not in shared]
+    shared = {field.name: field.metadata["help"] for field in dataclasses.fields(Options)}
+    if name == "model_commands":
+        return [field for field in dataclasses.fields(ModelOptions) if field.name not in shared]
+    shared |= {field.name: field.metadata["help"] for field in dataclasses.fields(ModelOptions)}
+    return [field for field in dataclasses.fields(COMMANDS[name]) if shared.get(field.name) != field.metadata["help"]]
 
 
 def rewritten(page: str) -> str:

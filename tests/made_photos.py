@@ -143,10 +143,14 @@ def make(glyph: np.ndarray, kind: str, seed: int) -> Image.Image:
     return photograph(glyph, scene, draw)
 
 
-def truth(glyph: np.ndarray, kind: str, seed: int) -> Image.Image:
-    """The digit of the same photo, by the same pen, as a clean scan."""
-    scene, draw = _scene(kind, seed)
-    return photograph(glyph, Scene(level=scene.level, rotation=0, blur=0.5, noise=0), draw)
+def level(kind: str, seed: int) -> float:
+    """How thick the pen of a photo is, as a `Scene.level` of one digit after the point."""
+    return round(_scene(kind, seed)[0].level, 1)
+
+
+def scan(glyph: np.ndarray, level: float) -> Image.Image:
+    """The digit, by the same pen, as a clean scan: the truth of a photo."""
+    return photograph(glyph, Scene(level=level, rotation=0, blur=0.5, noise=0), np.random.default_rng(0))
 
 
 def _scene(kind: str, seed: int) -> tuple[Scene, Draw]:

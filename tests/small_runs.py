@@ -46,6 +46,7 @@ def first_and_last(points: np.ndarray, *, seed: int) -> np.ndarray:
 SAVING = [(Figure, "savefig", save_blank)]
 DRAWING = [
     *((charts, name, draw_blank) for name in ("draw_scatter", "draw_loss_curves")),
+    (charts, "render_scatter", lambda *args, **options: np.zeros((4, 4, 3), np.uint8)),
     *((images, name, draw_blank) for name in ("draw_grid", "draw_comparison", "draw_manifold")),
     (vae.commands.sample, "draw_grid", draw_blank),
     (pictures, "tsne", first_and_last),

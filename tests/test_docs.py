@@ -7,16 +7,17 @@ import re
 import runpy
 import shlex
 import shutil
-import tomllib
 
 import numpy as np
 import pytest
 from PIL import Image
 from small_runs import ROOT
 
+import vae
 from vae.config import cli
 from vae.config.config import Config
-from vae.config.options import COMMANDS
+from vae.config.options import COMMANDS, ModelOptions
+from vae.config.parsers import build_parser
 from vae.config.presets import PRESETS, configure
 from vae.runs.launch import RESUMABLE
 from vae.system.errors import UsageError
@@ -59,7 +60,7 @@ def anchors(text):
 def command_lines(text):
     """Every shell command in a page's code blocks, and those of Python in its prose, as words."""
     lines = [line for code in blocks(text, "bash") for line in code.splitlines()]
-    lines += re.findall(r"`((?:python|torchrun) [^`]+)`", prose(text))
+    lines += re.findall(r"`((?:python|torchrun|vae) [^`]+)`", prose(text))
     for line in lines:
         words = shlex.split(line, comments=True)
         while "&&" in words:
@@ -77,7 +78,7 @@ def parse(argv):
 
 
 def flags_of(knobs):
-    return {f"--{field.name}" for field in dataclasses.fields(knobs)}
+    return {f"--{field.name}" for field in dataclasses.fields(knobs) if not field.metadata["positional"]}
 
 
 def rows(text, heading):
@@ -112,10 +113,12 @@ def test_every_page_and_every_picture_is_linked():
 
 
 @each_page
-def test_commands_parse(page, capsys):
+def test_commands_parse(page, beside_a_run, capsys):
     for words in command_lines(TEXTS[page]):
         if "main.py" in words and "COMMAND" not in words:
             parse(words[words.index("main.py") + 1 :])
+        elif words[0] == "vae" or words[:3] == ["python", "-m", "vae"]:
+            parse(words[words.index("vae") + 1 :])
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), words
         elif words[0] == "python":
@@ -131,15 +134,15 @@ def test_the_pages_show_many_commands_and_a_wrong_one_would_be_found():
 
 @each_page
 def test_flags_exist(page):
-    known = flags_of(Config).union(*map(flags_of, COMMANDS.values())) | OTHERS_FLAGS
-    known |= {f"--no_{field.name}" for field in dataclasses.fields(Config)} | {"--resume", "--list_presets", "--help"}
+    known = set(build_parser()._option_string_actions).union(*map(flags_of, COMMANDS.values())) | OTHERS_FLAGS
     assert set(FLAG.findall(TEXTS[page])) <= known
 
 
 @pytest.fixture
 def beside_a_run(finished_run, tmp_path, monkeypatch):
-    """The working directory of someone who has trained a model and has a picture of their own."""
+    """A checkout in which someone has trained a model and has a picture of their own."""
     shutil.copytree(finished_run / "outputs", tmp_path / "outputs", symlinks=True)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     ink = np.full((40, 40), 255, np.uint8)
     ink[8:32, 18:23] = 0
     Image.fromarray(ink).save(tmp_path / "me.png")
@@ -209,6 +212,8 @@ def test_tables_of_flags_are_those_of_the_knobs():
     for name, command in COMMANDS.items():
         section = TEXTS["docs/commands.md"].partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         shared = TEXTS["docs/commands.md"].partition("\n## Flags of every command\n")[2].partition("\n## ")[0]
+        of_all, of_models = shared.split("\nAll but ")
+        shared = of_all + of_models if issubclass(command, ModelOptions) else of_all
         assert flags_of(command) == set(re.findall(r"^\| `(--\w+)`", section + shared, re.MULTILINE)), name
 
 
@@ -264,6 +269,5 @@ def test_names_stand_where_the_pages_say(page):
 
 
 def test_the_citation_has_the_packages_version():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"## [{version}]" in TEXTS["CHANGELOG.md"]
+    assert f"\nversion: {vae.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{vae.__version__}]" in TEXTS["CHANGELOG.md"]

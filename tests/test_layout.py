@@ -12,13 +12,14 @@ ROOMS = ("system", "config", "data", "model", "evaluation", "training", "plots",
 FILES = sorted((ROOT / "vae").glob("*/*.py"))
 # The only rooms or files that may import these packages.
 OWNERS = {
-    "argparse": {"config/cli"},
+    "argparse": {"config/parsers", "config/cli"},
     "jinja2": {"report"},
     "matplotlib": {"plots"},
     "sklearn": {"data/datasets", "evaluation/latents"},
     "tensorboard": {"runs/tracking"},
     "torchvision": {"data/download"},
     "tqdm": {"system/console"},
+    "yaml": {"config/flag_file"},
 }
 WITHOUT_TORCH = ("config", "commands/__init__", "system/__init__", "system/errors", "system/files", "system/stopping")
 
@@ -41,7 +42,7 @@ def place(path):
 def test_a_file_imports_only_what_its_room_allows(path):
     names = [name.split(".") for name in imports(path)]
     allowed = ROOMS[: ROOMS.index(path.parent.name) + 1]
-    assert {parts[1] for parts in names if parts[0] == "vae" and len(parts) > 1} <= set(allowed)
+    assert {parts[1] for parts in names if parts[0] == "vae" and len(parts) > 1} <= {*allowed, "__version__"}
     for package, owners in OWNERS.items():
         if any(package in parts for parts in names):
             assert {path.parent.name, place(path)} & owners, f"{package} belongs to {owners}"
@@ -64,10 +65,10 @@ def test_no_two_files_import_each_other():
 
 
 def test_every_file_stands_in_a_room_and_main_is_short():
-    assert {path.name for path in (ROOT / "vae").glob("*.py")} == {"__init__.py"}
+    assert {path.name for path in (ROOT / "vae").glob("*.py")} == {"__init__.py", "__main__.py"}
     assert {path.name for path in (ROOT / "vae").iterdir() if path.is_dir()} - {"__pycache__"} == set(ROOMS)
-    assert set((ROOT / "vae").rglob("*.py")) == {*FILES, ROOT / "vae" / "__init__.py"}  # templates hold no Python
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 30
+    assert set((ROOT / "vae").rglob("*.py")) == {*FILES, *(ROOT / "vae").glob("*.py")}  # templates hold no Python
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 10
 
 
 def test_ci_runs_the_readme_s_command_and_then_what_it_leaves_out():

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vae.runs.report import write_report
     from vae.runs.trained import Trained, open_run
 
+__version__ = "0.1.0"
 _MODULE_OF = {
     "Trained": "vae.runs.trained",
     "VAE": "vae.model.vae",

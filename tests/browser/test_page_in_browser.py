@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from recorded_runs import record_run
 from small_runs import run_main
 
+from main import main
 from vae import VAE, load_model
 from vae.data.datasets import load_splits
 from vae.report import explorer
@@ -87,9 +89,9 @@ def plane(finished_run):
     return finished_run / "outputs" / "whole"
 
 
-def open_report(browser, run_dir):
+def open_report(browser, run_dir, name="report.html"):
     browser.get_log("browser")  # what an earlier page left there
-    browser.get((run_dir / "report.html").as_uri())
+    browser.get((run_dir / name).as_uri())
     browser.execute_async_script(NEXT_FRAME)
     assert browser.get_log("browser") == []
 
@@ -322,6 +324,48 @@ def test_nothing_is_wider_than_the_window(browser, plane, many, given, width):
         for run_dir in (plane, many, given):
             open_report(browser, run_dir)
             assert browser.execute_script("return document.documentElement.scrollWidth") == width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory):
+    """Folder of a comparison of two seeds, a longer run with a hostile name, and one of binary pixels."""
+    root = tmp_path_factory.mktemp("compared")
+    for number, (name, knobs) in enumerate(
+        [("g/seed-0", {"seed": 0}), ("g/seed-1", {"seed": 1}), ("<img src=x onerror=1>", {"latent_dim": 3})]
+    ):
+        record_run(root / "outputs" / name.replace("<", "&lt;").replace(">", ""), (160.0, 150.0 + number), **knobs)
+    losses = [90.0 - epoch for epoch in range(40)]
+    record_run(root / "outputs" / "binary", losses, protocol="dynamically binarised", binarize="dynamic")
+    record_run(root / "outputs" / "long", [*range(190, 150, -1)], latent_dim=4)
+    flags = ["--output_dir", str(root / "outputs"), "--output", str(root / "out")]
+    assert main(["compare", "--all", *flags, "--quiet"]) == 0
+    return root / "out"
+
+
+def test_the_curves_of_a_comparison_are_read_with_keys_where_a_run_has_an_epoch(browser, compared):
+    open_report(browser, compared, "comparison.html")
+    charts = browser.find_elements(By.CLASS_NAME, "curves")
+    outputs = [output.text for output in browser.find_elements(By.CSS_SELECTOR, ".lead output")]
+    assert len(charts) == 2 and outputs == ["epoch 40", "epoch 40"]
+    grey = next(chart for chart in charts if "151.00" in chart.text)
+    first_panel = grey.find_element(By.CLASS_NAME, "readings")
+    assert sorted(first_panel.text.split()) == sorted(["151.00", "–", "–"])  # the shorter runs have no epoch 40
+    grey.send_keys(Keys.HOME)
+    assert sorted(first_panel.text.split()) == sorted(["190.00", "160.00", "160.00"])
+    grey.send_keys(Keys.ARROW_RIGHT)
+    assert sorted(first_panel.text.split()) == sorted(["189.00", "150.50", "152.00"])
+    assert len(grey.find_elements(By.CSS_SELECTOR, "path.band")) == 3  # of the two seeds, for each test term
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_comparison_is_no_wider_than_the_window(browser, compared, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_report(browser, compared, "comparison.html")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

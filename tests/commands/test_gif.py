@@ -16,7 +16,7 @@ def test_the_pictures_of_the_epochs_are_animated(use, run_dir, tmp_path, capsys)
 def test_a_single_picture_and_a_checkpoint_outside_a_run_are_refused(use, run_dir, tmp_path, capsys):
     bare = shutil.copytree(run_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("epoch_00[24].png"))
     assert use("gif", bare) == 2
-    assert "of 1 epochs, and an animation needs two: train with --sample_every 1" in capsys.readouterr().err
+    assert "pictures of two epochs, and there are 1: train with --sample_every 1" in capsys.readouterr().err
     checkpoint = shutil.copy(run_dir / "checkpoints/last.pt", tmp_path / "x.pt")
     assert main(["gif", "--checkpoint", str(checkpoint)]) == 2
     assert "outside a run's folder" in capsys.readouterr().err

@@ -49,15 +49,20 @@ def test_ends_without_a_direction_between_them_are_joined_straight(z1, z2):
     torch.testing.assert_close(path_between(z1, z2, steps=5, path="spherical"), path_between(z1, z2, steps=5))
 
 
-WAYS = [(), ("--images", 3, 18), ("--digits", 3, 8, "--path", "spherical"), ("--random", "--seed", 3)]
+WAYS = {
+    "image0-image1": (),
+    "image3-image18": ("--images", 3, 18),
+    "3-8_spherical": ("--digits", 3, 8, "--path", "spherical"),
+    "random-seed3": ("--random", "--seed", 3),
+}
 
 
 @pytest.mark.figures
-@pytest.mark.parametrize("flags", WAYS)
-def test_the_command_writes_a_strip_and_an_animation_there_and_back(use, run_dir, tmp_path, flags):
-    assert use("interpolate", run_dir, "--steps", 4, *flags, "--output", tmp_path / "x.gif") == 0
-    assert imread(tmp_path / "x.png").ndim == 3
-    with Image.open(tmp_path / "x.gif") as film:
+@pytest.mark.parametrize("ends", WAYS)
+def test_the_command_writes_a_strip_and_an_animation_there_and_back(use, run_dir, tmp_path, ends):
+    assert use("interpolate", run_dir, "--steps", 4, *WAYS[ends], "--output", tmp_path) == 0
+    assert imread(tmp_path / f"interpolation_{ends}_4steps.png").ndim == 3
+    with Image.open(tmp_path / f"interpolation_{ends}_4steps.gif") as film:
         assert 4 < film.n_frames <= 24  # 13 frames there and 11 back; those that look the same are merged
 
 
@@ -70,6 +75,19 @@ def test_a_strip_that_is_too_long_for_one_row_has_several(use, run_dir, tmp_path
     assert use("interpolate", run_dir, "--random", "--steps", 30, "--output", tmp_path) == 0
     ((count, options),) = grids
     assert (count, options["columns"], list(options["headings"])) == (30, 16, [])
+
+
+def test_the_ends_are_named_by_the_indices_that_images_takes(use, run_dir, tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(figures, "render_frames", lambda images, **options: [np.zeros((2, 2, 3), np.uint8)] * 2)
+    monkeypatch.setattr(figures, "draw_grid", lambda path, images, **options: drawn.append((images, options)))
+    flags = ("--steps", 2, "--output", tmp_path, "--overwrite")
+    assert use("interpolate", run_dir, "--digits", 3, 8, *flags) == 0
+    words = capsys.readouterr().out.replace("(", " ").split()
+    indices = [word for word in words if word.isdigit()]
+    assert drawn[0][1]["headings"] == [f"#{indices[0]}", "0.00", "1.00", f"#{indices[1]}"]
+    assert use("interpolate", run_dir, "--images", *indices, *flags) == 0
+    assert drawn[0][0].equal(drawn[1][0]) and drawn[0][1] == drawn[1][1]
 
 
 def test_a_conditional_model_interpolates_within_one_class(use, conditional_run, tmp_path, capsys):

@@ -18,7 +18,11 @@ PAIR = ("morph.png", "morph.gif")
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Begin a command in a run's folder, without a model."""
-    monkeypatch.setattr(module, "open_run", lambda *args, **kwargs: SimpleNamespace(run_dir=tmp_path))
+
+    def open_run(path, **options):
+        return SimpleNamespace(run_dir=tmp_path, path=Path(path) if str(path).endswith(".pt") else Path("last.pt"))
+
+    monkeypatch.setattr(module, "open_run", open_run)
     monkeypatch.chdir(tmp_path)
     return lambda **options: Session(Sample(**options), console=None)
 
@@ -33,6 +37,25 @@ def test_files_that_belong_together_share_the_next_free_number(start, tmp_path):
         (tmp_path / "sample/morph.gif").write_text("a result")
     assert names(start().paths(*PAIR)) == ["morph-2.png", "morph-2.gif"]
     assert names(start(overwrite=True).paths(*PAIR)) == ["morph.png", "morph.gif"]
+
+
+def test_results_of_another_checkpoint_say_so(start):
+    assert names(start(checkpoint="best.pt").paths(*PAIR)) == ["morph_best.png", "morph_best.gif"]
+    assert start(checkpoint="best.pt").folder("many").name == "many_best"
+
+
+@pytest.mark.parametrize(
+    ("parts", "stem"),
+    [
+        (("samples", "", "class7"), "samples_class7"),
+        (("samples", "temperature0.8"), "samples_temperature0.8"),
+        (("x", '../a\\b:c*d?"e"<f>|g\n'), "x_a-b-c-d-e-f-g"),
+        (("x", "...", "Ankle boot", "Cafe\u0301", "二", "caf\udce9"), "x_Ankle-boot_Café_二_caf"),
+        (("x", "二" * 99), "x_" + "二" * 20),
+    ],
+)
+def test_a_name_is_made_of_what_every_file_system_takes(parts, stem):
+    assert module.file_stem(*parts) == stem
 
 
 def test_two_commands_at_once_get_names_of_their_own(start, tmp_path):
@@ -82,7 +105,22 @@ def test_an_existing_file_is_refused_unless_overwritten(start):
     assert Path("a.png").read_text() == "precious"
 
 
+def test_files_with_names_of_their_own_lie_in_a_folder_or_after_the_file_of_output(start):
+    two, one, beside = ("encoder.onnx", "decoder.onnx"), ("model.onnx",), ("export.json",)
+    assert [str(path) for path in start(output="v1/").paths_in("onnx", two, beside)] == [
+        *("v1/encoder.onnx", "v1/decoder.onnx", "v1/export.json")
+    ]
+    expected = ["x_encoder.onnx", "x_decoder.onnx", "x_onnx_export.json"]
+    assert names(start(output="x.ONNX").paths_in("onnx", two, beside)) == expected
+    assert names(start(output="y.onnx").paths_in("onnx", one, beside)) == ["y.onnx", "y_onnx_export.json"]
+    with pytest.raises(UsageError, match=r"y\.onnx exists"):
+        start(output="y.onnx").paths_in("onnx", one, beside)
+    with pytest.raises(UsageError, match=r"a file ending in \.onnx"):
+        start(output="y.onx").paths_in("onnx", one, beside)
+
+
 def test_a_folder_of_many_files_is_numbered_or_must_be_empty(start, tmp_path):
+    assert [start().folder("v0.8").name for _ in range(2)] == ["v0.8", "v0.8-2"]
     assert [start().folder("many").name for _ in range(2)] == ["many", "many-2"]
     many = tmp_path / "sample/many"
     assert start(output=str(many)).folder("many") == many

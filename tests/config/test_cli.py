@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT
+from small_runs import MAIN, ROOT
 
+import vae
 from main import main
+from vae import commands
 from vae.config import Config
 from vae.config.cli import parse_args, parse_command
 from vae.config.config import stored_config
 from vae.config.options import COMMANDS
+from vae.config.parsers import MAIN_FLAGS
+from vae.runs import launch
 from vae.system.errors import UsageError
 from vae.system.files import FileError
 
@@ -26,10 +30,19 @@ BAD = [
     (["--latent_dim", "2.5"], "invalid int value"),
     (["--hidden_dims"], "expected at least one argument"),
     (["--hidden_dims", "512", "0"], "--hidden_dims 0"),
-    (["--dataset", "mnits"], "choose from auto, mnist"),
+    (["--dataset", "mnits"], "choose from auto, mnist, fashion_mnist, kmnist, digits, folder (did you mean mnist?)"),
     (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
-    (["--no_such"], "unknown flag --no_such (see python main.py --help)"),
+    (["--dataset", "MNIST"], "(did you mean mnist?)"),
+    (["--arch", "xyz"], "choose from mlp, conv\n"),
+    (["--preset", "mlp20d"], "choose from mlp-2d, conv-2d, mlp-64d"),
+    (["--preset", "mlp20d"], "(did you mean mlp-20d?)"),
+    (["--no_such"], "unknown flag --no_such (see python main.py --help all)"),
+    (["--lr"], "expected one argument (see python main.py --help all)"),
+    (["helo"], "unknown command 'helo' (did you mean help?)"),
+    (["help", "smaple"], "unknown command 'smaple' (did you mean sample?)"),
+    (["--help", "lr"], "unknown command 'lr'"),
+    (["sample", "--format", "nzp"], "(did you mean npz?)"),
     (["smaple", "--digit", "3"], "unknown command 'smaple' (did you mean sample?)"),
     (["--quiet", "sample"], "unexpected argument 'sample' (a command comes first)"),
     (["sample", "--num_sample", "3"], "unknown flag --num_sample (did you mean --num_samples?)"),
@@ -40,6 +53,15 @@ BAD = [
     (["sample", "--run", "a", "--checkpoint", "b"], "--run and --checkpoint name two models"),
     (["interpolate", "--images", "3"], "expected 2 arguments"),
     (["interpolate", "--random", "--digits", "3", "8"], "give one of them"),
+    (["list", "--output", "runs.txt"], "expected a file ending in .csv or .json"),
+    (["list", "--run", "x"], "unknown flag --run"),
+    (["compare"], "name two or more, or give --all"),
+    (["compare", "a", "--all"], "give it, or the runs"),
+    (["--seeds", "1"], "--seeds 1: give two or more"),
+    (["--seeds", "1", "2", "1"], "--seeds names 1 more than once"),
+    (["--seeds", "1", "-2"], "--seeds -2: must be from 0"),
+    (["--seeds", "1", "2", "--seed", "3"], "--seeds and --seed exclude each other"),
+    (["--seeds", "1", "2", "--resume", "x"], "--seeds and --resume exclude each other"),
     (["traverse", "--top", "0"], "--top 0: must be at least 1"),
     (["embed", "--split", "all"], "choose from train, val, test"),
     (["gif", "--milliseconds", "1"], "--milliseconds 1"),
@@ -107,27 +129,77 @@ def test_a_value_of_the_wrong_type_is_refused_from_python_too():
 def printed(argv, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(argv)
-    return capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Make the terminal as wide as a number says."""
+    return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_s_help_names_its_knobs_and_examples(name, capsys):
+def test_a_command_s_help_names_its_knobs_and_examples(name, terminal, capsys):
+    terminal(80)
     help = printed([name, "--help"], capsys)
     for field in dataclasses.fields(COMMANDS[name]):
-        assert f"--{field.name}" in help
-    assert f"python main.py {name}" in help and max(map(len, help.splitlines())) <= 120
+        assert (f"  {field.metadata['metavar']}" if field.metadata["positional"] else f"--{field.name}") in help
+    assert f"python main.py {name}" in help and max(map(len, help.splitlines())) <= 80
     assert COMMANDS[name].examples
     for example in COMMANDS[name].examples:
         assert parse_command(example.split()), example
+    assert help == printed([name, "-h"], capsys) == printed(["help", name], capsys) == printed(["-h", name], capsys)
 
 
-def test_help_names_every_knob_and_its_default(capsys):
+def test_the_short_help_has_every_command_in_a_line_and_a_dozen_flags(terminal, capsys):
+    terminal(80)
     help = printed(["--help"], capsys)
+    assert help == printed(["help"], capsys) == printed(["-h"], capsys)
+    lines = help.splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) <= 60
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.purpose)}$", help, re.MULTILINE), name
+    assert re.findall(r"^  --(\w+)", help, re.MULTILINE) == list(MAIN_FLAGS)
+    assert help.index("  train ") < help.index("  --preset") and "--help all" in help
+
+
+@pytest.mark.parametrize("argv", [["--help", "all"], ["help", "all"], ["train", "--help"], ["help", "train"]])
+def test_the_whole_help_names_every_knob_and_its_default(argv, terminal, capsys):
+    terminal(80)
+    help = printed(argv, capsys)
     for field in dataclasses.fields(Config):
         assert f"--{field.name}" in help
-    assert "(default: 0.001)" in help and "--resume" in help
-    assert all(f"  {name}" in help for name in COMMANDS)
-    assert max(map(len, help.splitlines())) <= 120
+    assert "(default: 0.001)" in help and "--resume" in help and "--config" in help
+    assert max(map(len, help.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["version"]])
+def test_the_version_is_the_package_s(argv, capsys):
+    assert printed(argv, capsys) == f"vae-mnist {vae.__version__}\n"
+
+
+@pytest.mark.parametrize("argv", [["sample"], ["--lr", "0.5"]])
+@pytest.mark.parametrize(("is_terminal", "flags"), [(True, []), (True, ["--quiet"]), (False, [])])
+def test_someone_at_a_terminal_is_told_that_the_program_starts(argv, is_terminal, flags, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "train", lambda given: 0)
+    monkeypatch.setattr(commands, "execute", lambda options: 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    assert main([*argv, *flags]) == 0
+    out, err = capsys.readouterr()
+    assert out == "" and err == ("starting ...\n" if is_terminal and not flags else "")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main([*argv, *flags]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_help_ends_quietly_when_its_reader_leaves():
+    process = subprocess.Popen([sys.executable, MAIN, "--help", "all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr as stream:
+        assert (process.wait(), stream.read()) == (0, b"")
 
 
 def test_help_and_refused_flags_import_nothing_heavy():
@@ -136,13 +208,23 @@ import sys
 from main import main
 from vae.config.config import stored_config
 from vae.config.options import COMMANDS
-for argv in [["--help"], ["--list_presets"], ["--no_such"], *([name, "--help"] for name in COMMANDS)]:
+lines = ["--help", "--help all", "--list_presets", "--version", "--no_such", *(f"{name} --help" for name in COMMANDS)]
+for argv in map(str.split, lines):
     try:
         main(argv)
     except SystemExit:
         pass
-heavy = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "tqdm"} & set(sys.modules)
+heavy = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "tqdm", "yaml"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_seeds_on_the_line_take_the_place_of_a_files_seed_and_the_other_way_round(tmp_path):
+    (tmp_path / "one.yaml").write_text("lr: 0.5\nseed: 3\n")
+    (tmp_path / "many.yaml").write_text("lr: 0.5\nseeds: [3, 4]\n")
+    one, many = (["--config", str(tmp_path / f"{name}.yaml")] for name in ("one", "many"))
+    assert parse_args([*one, "--seeds", "1", "2"]) == {"lr": 0.5, "seeds": (1, 2)}
+    assert parse_args([*many, "--seed", "1"]) == {"lr": 0.5, "seed": 1}
+    assert parse_args(many) == {"lr": 0.5, "seeds": (3, 4)}

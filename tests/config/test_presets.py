@@ -1,8 +1,11 @@
+import shlex
+
 import pytest
 
 from main import main
 from vae.config import Config
-from vae.config.presets import PRESETS, configure, describe
+from vae.config.cli import parse_args
+from vae.config.presets import PRESETS, configure
 from vae.system.errors import UsageError
 
 
@@ -53,14 +56,24 @@ def test_an_unknown_preset_is_refused_and_adam_comes_without_weight_decay():
         configure({"optimizer": "adam", "weight_decay": 0.1})
 
 
-def test_list_presets_prints_each_with_flags_that_work(capsys):
+@pytest.mark.parametrize("width", [80, 100])
+def test_list_presets_prints_each_with_flags_that_work(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit, match="0"):
         main(["--list_presets"])
-    assert capsys.readouterr().out.strip() == describe()
-    from vae.config.cli import parse_args
+    text = capsys.readouterr().out
+    paragraphs = text.strip().split("\n\n")
+    assert max(map(len, text.splitlines())) <= width
+    for (name, knobs), paragraph in zip(PRESETS.items(), paragraphs, strict=True):
+        assert paragraph.startswith(f"{name}  ")
+        lines = [shlex.split(line) for line in paragraph.splitlines() if line.startswith("    --")]
+        assert parse_args([word for words in lines for word in words]) == knobs
+        block = paragraph.partition("\n    --")[2].splitlines()
+        assert all(line.startswith("    --") for line in block[1:])  # no line ends between a flag and its value
 
-    lines = describe().split("\n")
-    starts = [next(i for i, line in enumerate(lines) if line.startswith(name)) for name in PRESETS] + [len(lines)]
-    for (name, knobs), start, end in zip(PRESETS.items(), starts, starts[1:], strict=False):
-        flags = [word for line in lines[start:end] if "--" in line for word in line.split()]
-        assert parse_args(flags) == knobs, name
+
+def test_one_epoch_is_no_plural():
+    assert Config(num_epochs=1, lr_warmup_epochs=1.0).recipe.count("1 epochs") == 0
+    assert "after 1 epoch of warm-up" in Config(lr_warmup_epochs=1.0).recipe
+    assert Config(num_epochs=1).recipe.endswith("batch 64, 1 epoch")
+    assert Config(num_epochs=10**6).recipe.endswith("1,000,000 epochs")

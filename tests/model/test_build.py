@@ -1,9 +1,15 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vae.config.presets import configure
 from vae.data.pixels import to_pixels
-from vae.model.build import build_model, start_from_images
+from vae.model.build import build_model, load_model, start_from_images
+from vae.system import weights
+from vae.system.checkpoint import CheckpointError
+from vae.system.files import FileError
 
 
 def test_only_a_conditional_model_has_class_inputs():
@@ -38,3 +44,67 @@ def test_pseudo_inputs_start_as_training_images_of_the_run_s_seed():
     pixels = torch.sigmoid(models[0].prior.pseudo_logits)
     distances = (pixels.flatten(1).unsqueeze(1) - to_pixels(images).flatten(1)).abs().amax(-1)
     assert distances.min(1).values.max() < 1e-5
+
+
+def exported(path, **changes):
+    """A small model's file, its description changed."""
+    config = configure({"hidden_dims": (4,)})
+    description = {"config": config.to_dict(), "image_shape": [1, 8, 8], "num_classes": 0, "latent_dim": 2}
+    description |= {"epoch": 1, "fallback": "", "places": {}, **changes}
+    model = build_model(config, image_shape=(1, 8, 8), num_classes=0)
+    weights.save(path, model.state_dict(), description)
+    return model
+
+
+def test_a_safetensors_file_is_loaded_to_the_bit(tmp_path):
+    model = exported(tmp_path / "caf\udce9.safetensors")  # a byte that is no Unicode
+    for name, tensor in load_model(tmp_path / "caf\udce9.safetensors").state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+DESCRIPTIONS = {
+    "a missing entry": {"config": None},
+    "a wrong type": {"image_shape": "28"},
+    "impossible sizes": {"image_shape": [1, 0, 8]},
+    "other sizes": {"image_shape": [1, 9, 8]},
+    "an unknown knob": {"config": {"surprise": 1}},
+    "a later format": {"format": 99},
+    "places that are none": {"places": {"a": 1}},
+}
+
+
+@pytest.mark.parametrize("damage", DESCRIPTIONS)
+def test_a_description_that_does_not_fit_is_refused_in_one_line(tmp_path, damage):
+    exported(tmp_path / "x.safetensors", **DESCRIPTIONS[damage])
+    with pytest.raises(FileError, match=r"x\.safetensors") as caught:
+        load_model(tmp_path / "x.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_or_none_of_ours_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "x.safetensors"
+    exported(path)
+    content = path.read_bytes()
+    for length in (*range(0, 40), len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match="is not a safetensors file, or it is damaged"):
+            load_model(path)
+    metadata = [None, {}, {"vae": "{"}, {"vae": "[]"}, {"vae": "[" * 100_000}, {"vae": json.dumps({"config": {}})}]
+    for entries in metadata:
+        save_file({"x": torch.zeros(1)}, path, entries)
+        with pytest.raises(CheckpointError, match=r"doesn't describe its model|lacks"):
+            load_model(path)
+    for gone in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(CheckpointError):
+            load_model(gone)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_or_of_another_type_are_refused(tmp_path, value):
+    exported(tmp_path / "x.safetensors")
+    description = weights.load(tmp_path / "x.safetensors")
+    tensors = description.pop("model_state")
+    for change in (lambda tensor: tensor * value, lambda tensor: tensor.double()):
+        weights.save(tmp_path / "x.safetensors", {name: change(it) for name, it in tensors.items()}, description)
+        with pytest.raises(CheckpointError, match=r"not all finite numbers|are not those of"):
+            load_model(tmp_path / "x.safetensors")

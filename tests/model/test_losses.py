@@ -95,7 +95,7 @@ def test_continuous_bernoulli_integrates_to_one_everywhere():
     """Gauss-Legendre quadrature over x, at logits on both sides of the series' edge and at exactly one half."""
     nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(80))
     x = (nodes + 1) / 2
-    for logit in (0.0, 1e-12, 1e-4, 0.0999, 0.1001, -0.0999, -3.0, 8.0):
+    for logit in (0.0, 1e-12, 1e-4, 0.0999, 0.1001, -0.0999, 0.4999, -0.5001, -3.0, 8.0):
         density = torch.exp(-continuous_bernoulli_recon(torch.full((80, 1), logit, dtype=torch.float64), x[:, None]))
         assert (weights / 2 * density).sum().item() == pytest.approx(1, abs=1e-8)
         mean = continuous_bernoulli_mean(torch.tensor(logit, dtype=torch.float64))
@@ -110,6 +110,12 @@ def test_continuous_bernoulli_gradients_are_finite_and_right_near_one_half():
     continuous_bernoulli_recon(logits, x).sum().backward()
     # d/dl of -log p is E[x] - x
     torch.testing.assert_close(logits.grad, continuous_bernoulli_mean(logits.detach()) - 0.25, atol=1e-7, rtol=1e-6)
+
+
+def test_continuous_bernoulli_mean_is_as_precise_as_its_numbers():
+    logits = torch.linspace(-20, 20, 40_001)
+    difference = continuous_bernoulli_mean(logits) - continuous_bernoulli_mean(logits.double())
+    assert difference.abs().max() < 5e-7
 
 
 def test_continuous_bernoulli_mean_has_finite_gradients_at_extreme_logits():

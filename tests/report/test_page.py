@@ -192,18 +192,22 @@ def test_a_run_that_was_stopped_gets_a_report_that_says_so(finished_run, tmp_pat
     assert f"{row['test/loss']:.2f}" in page
 
 
-def test_the_command_writes_it_for_a_checkpoint_on_the_way_and_replaces_none(
-    finished_run, tmp_path, monkeypatch, capsys
-):
+def test_the_command_rewrites_the_run_s_page_and_no_other(finished_run, tmp_path, monkeypatch, capsys):
     run_dir = tmp_path / "outputs" / "whole"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     before = page_of(run_dir)
     checkpoint = str(run_dir / "checkpoints" / "epoch_002.pt")
-    for command in (["report", "--run", str(run_dir)], ["report", "--checkpoint", checkpoint]):
-        assert main([*command, "--device", "cpu"]) == 0
-    assert "report-2.html" in capsys.readouterr().out
-    assert page_of(run_dir) == before == (run_dir / "report" / "report.html").read_text("utf-8")
-    assert "This run stands at epoch 2 of 4." in (run_dir / "report" / "report-2.html").read_text("utf-8")
+    (run_dir / "report.html").write_text("of an older version")
+    assert main(["report", "--run", str(run_dir), "--device", "cpu"]) == 0
+    assert f"{run_dir / 'report.html'}\n" in capsys.readouterr().out and page_of(run_dir) == before
+    assert not (run_dir / "report").exists()
+    assert main(["report", "--checkpoint", checkpoint, "--device", "cpu"]) == 0
+    assert "This run stands at epoch 2 of 4." in (run_dir / "report" / "report_epoch_002.html").read_text("utf-8")
+    (tmp_path / "mine.html").write_text("precious")
+    assert main(["report", "--run", str(run_dir), "--device", "cpu", "--output", str(tmp_path / "mine.html")]) == 2
+    assert page_of(run_dir) == before and (tmp_path / "mine.html").read_text() == "precious"
+    (tmp_path / "mine.html").unlink()
+    capsys.readouterr()
     shutil.copy(checkpoint, tmp_path / "alone.pt")
     monkeypatch.chdir(tmp_path)
     assert main(["report", "--checkpoint", "alone.pt", "--device", "cpu"]) == 2

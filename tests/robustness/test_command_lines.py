@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from main import main
 from vae import commands
-from vae.config.cli import build_command_parser, build_parser
 from vae.config.options import COMMANDS
+from vae.config.parsers import build_command_parser, build_parser
 from vae.runs import launch
 
 EXAMPLES = int(os.environ.get("VAE_COMMAND_LINES", "600"))
@@ -21,7 +21,7 @@ EXAMPLES = int(os.environ.get("VAE_COMMAND_LINES", "600"))
 
 def flags_of(parser):
     flags = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    return [flag for flag in flags if flag not in ("--help", "--list_presets")]
+    return [flag for flag in flags if flag not in ("--help", "--list_presets", "--version")]
 
 
 FLAGS = {"train": flags_of(build_parser())}

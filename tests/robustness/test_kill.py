@@ -41,8 +41,8 @@ def assert_same_end(root, name, expected):
         assert all(torch.equal(state[entry][key], value) for key, value in expected[entry].items())
     rows = [json.loads(line)["epoch"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     # Files of one second are read in any order, which purging would take for a restart.
-    events = EventAccumulator(str(root / "runs" / name), purge_orphaned_data=False).Reload()
-    steps = sorted({event.step for event in events.Scalars("test/loss")})
+    events = EventAccumulator(str(root / "runs" / name / "test"), purge_orphaned_data=False).Reload()
+    steps = sorted({event.step for event in events.Scalars("losses/-elbo")})
     assert rows == steps == list(range(1, expected["epoch"] + 1))
     assert (run_dir / "results.json").exists() and (run_dir / "report.html").exists()
     assert not list(run_dir.rglob(".*.tmp"))
@@ -107,3 +107,20 @@ def test_a_run_survives_being_killed_at_any_instant(tmp_path, kind):
         assert_same_end(tmp_path, name, expected)
         assert (run_dir / PICTURES[kind]).exists()
     print(f"{kind}: {phases.total()} kills in {runs} runs: {dict(phases)}")
+
+
+@pytest.mark.slow
+def test_killed_seeds_resume_to_the_same_bits(tmp_path):
+    flags = ["--num_epochs", "3", "--batch_size", "16", "--sample_every", "0", "--threads", "1", "--seeds", "0", "1"]
+    assert run_main(tmp_path, *flags, "--run_name", "whole", "--quiet") == 0
+    process = start(tmp_path, *flags, "--run_name", "killed", stdout=subprocess.PIPE)
+    seen = []
+    while seen.count("epoch 1/3") < 2:  # of the second seed
+        seen.append(process.stdout.readline()[: len("epoch 1/3")])
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert main(["--resume", str(tmp_path / "outputs/killed"), "--quiet"]) == 0
+    for name in ("seed-0", "seed-1"):
+        assert_same_end(tmp_path, f"killed/{name}", load_state(tmp_path / "outputs/whole" / name))
+    assert json.loads((tmp_path / "outputs/killed/seeds.json").read_text())["test"]["loss"]["n"] == 2

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from small_runs import QUICK, ROOT, load_state, run_main
 
 from main import main
 from vae.runs.run import Run
+from vae.system.files import take_lock
 
 SHORT = [*QUICK, "--num_epochs", "1", "--sample_every", "0", "--threads", "1"]
 
@@ -122,7 +122,7 @@ def test_a_run_in_training_is_not_overwritten(finished_run, tmp_path, capsys):
     for folder in ("outputs", "runs"):
         shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
     before = files_below(tmp_path)
-    with FileLock(tmp_path / "outputs/whole/.lock"):
+    with take_lock(tmp_path / "outputs/whole/.lock"):
         assert run_main(tmp_path, *SHORT, "--run_name", "whole", "--overwrite") == 1
     assert "is being trained by another process" in capsys.readouterr().err
     assert files_below(tmp_path) == before
@@ -203,12 +203,12 @@ def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkey
 
     monkeypatch.setattr("fcntl.flock", flock)
     assert run_main(tmp_path, *SHORT, "--run_name", "x", "--quiet") == 0
+    assert not (tmp_path / "outputs/x/.lock").exists()
 
 
 def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(finished_run, tmp_path, capsys):
     run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
     (tmp_path / "thesis.tex").write_text("precious")
-    (run_dir / ".lock").unlink()
     (run_dir / ".lock").symlink_to(tmp_path / "thesis.tex")
     assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
     assert "can't write" in capsys.readouterr().err and (tmp_path / "thesis.tex").read_text() == "precious"

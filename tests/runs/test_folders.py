@@ -32,15 +32,20 @@ def test_a_taken_name_is_refused_and_overwrite_replaces_the_run(tmp_path, capsys
         ("outputs", {"config.json": "{}", "index.html": "<html>"}),  # another program's
         ("outputs", {".git": "precious"}),
         ("runs", {"chapter1": "precious"}),
+        ("runs", {"train": "precious"}),
+        ("runs", {"events.out.tfevents.1": "", "test/thesis.tex": "precious"}),
     ],
 )
 def test_overwrite_never_takes_a_folder_that_is_no_run(tmp_path, capsys, folder, files):
     (tmp_path / folder / "thesis").mkdir(parents=True)
     for name, text in files.items():
-        (tmp_path / folder / "thesis" / name).write_text(text)
+        path = tmp_path / folder / "thesis" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     assert run_main(tmp_path, "--run_name", "thesis", "--overwrite") == 2
     assert "is not a run of this program" in capsys.readouterr().err
-    assert {path.name: path.read_text() for path in (tmp_path / folder / "thesis").iterdir()} == files
+    kept = [path for path in (tmp_path / folder / "thesis").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path / folder / "thesis")): path.read_text() for path in kept} == files
 
 
 def test_overwrite_takes_a_run_that_was_killed_before_it_wrote_anything(tmp_path, no_finish):

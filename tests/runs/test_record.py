@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vae.runs.record import read_description, read_metrics
+from vae.runs.record import DESCRIPTION, read_description, read_metrics
 from vae.system.files import FileError
 
 
@@ -58,7 +58,7 @@ def test_a_damaged_metrics_file_gets_one_line(tmp_path, content, message):
 def test_a_config_json_that_lacks_an_entry_or_is_none_gets_one_line(finished_run, tmp_path):
     path = tmp_path / "config.json"
     description = read_description(finished_run / "outputs/whole/config.json")
-    for name in description:
+    for name in DESCRIPTION:
         path.write_text(json.dumps({**description, name: [1]}))
         with pytest.raises(FileError, match=f"is damaged: its {name} is missing or wrong"):
             read_description(path)

@@ -32,8 +32,8 @@ def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypat
     assert torch.equal(*generators)
     for row, expected in zip(read_rows(parts), read_rows(whole), strict=True):
         assert row == {**expected, "seconds": row["seconds"], "images_per_second": row["images_per_second"]}
-    assert [event.step for event in read_events(tmp_path / "runs/parts").Scalars("test/loss")] == [1, 2, 3, 4]
-    assert "2 of 4 epochs are done" in capsys.readouterr().out
+    steps = [event.step for event in read_events(tmp_path / "runs/parts/test").Scalars("losses/-elbo")]
+    assert steps == [1, 2, 3, 4] and "after epoch 2 of 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -57,12 +57,12 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
     assert signal.getsignal(number) is before
     out = capsys.readouterr().out
-    assert "holds epoch 2" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
+    assert "after epoch 2 of 4" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
     monkeypatch.setattr(learner_module, "train_epoch", real)
     assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
     assert_same_state(whole["model_state"], cut["model_state"])
-    assert [event.step for event in read_events(tmp_path / "runs/cut").Scalars("test/loss")] == [1, 2, 3, 4]
+    assert [event.step for event in read_events(tmp_path / "runs/cut/test").Scalars("losses/-elbo")] == [1, 2, 3, 4]
 
 
 SCHEDULES = "--lr_schedule cosine --lr_warmup_epochs 1 --kl_warmup_epochs 2"
@@ -107,7 +107,7 @@ def test_epochs_that_a_killed_run_recorded_but_did_not_checkpoint_are_not_double
         stream.write('{"epoch": 3, "tra')
     assert main(["--resume", str(run_dir)]) == 0
     assert [row["epoch"] for row in read_rows(run_dir)] == [1, 2]
-    assert [event.step for event in read_events(tmp_path / "runs/killed").Scalars("test/loss")] == [1, 2]
+    assert [event.step for event in read_events(tmp_path / "runs/killed/test").Scalars("losses/-elbo")] == [1, 2]
 
 
 def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_doubles_nothing(tmp_path, monkeypatch):
@@ -122,16 +122,16 @@ def test_an_interruption_between_record_and_checkpoint_of_the_first_epoch_double
     assert run_main(tmp_path, "--num_epochs", "3", "--run_name", "first") == 130
     monkeypatch.setattr(checkpoint, "save", real)
     assert main(["--resume", str(tmp_path / "outputs/first")]) == 0
-    events = read_events(tmp_path / "runs/first")
-    assert [event.step for event in events.Scalars("test/loss")] == [1, 2, 3]
-    assert [event.step for event in events.Images("samples")] == [1, 3]
+    log_path = tmp_path / "runs/first"
+    assert [event.step for event in read_events(log_path / "test").Scalars("losses/-elbo")] == [1, 2, 3]
+    assert [event.step for event in read_events(log_path).Images("pictures/samples")] == [1, 3]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--lr", "0.1"], "--lr belongs to the run"),
-        (["--num_epochs", "3"], "has done 4 epochs"),
+        (["--num_epochs", "3"], "has reached epoch 4"),
         (["--run_name", "other"], "--run_name belongs to the run"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_run_behind_a_link_and_one_that_was_moved_keep_their_places(tmp_path, 
     home.rename(tmp_path / "moved")
     assert main(["--resume", "moved/outputs/r", "--num_epochs", "3", "--quiet"]) == 0
     assert not home.exists()
-    assert [event.step for event in read_events(tmp_path / "moved/runs/r").Scalars("lr")] == [1, 2, 3]
+    assert [event.step for event in read_events(tmp_path / "moved/runs/r/train").Scalars("training/lr")] == [1, 2, 3]
 
 
 def test_going_on_keeps_the_earlier_results_under_another_name_and_quiet_does_not_stick(tmp_path, capsys):

@@ -17,7 +17,7 @@ PICTURES = ("reconstructions", "samples", "tsne", "loss_curves", "interpolation"
 def test_a_run_leaves_everything_it_promises(finished_run):
     run_dir = finished_run / "outputs" / "whole"
     names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
-    expected = {".lock", "config.json", "metrics.jsonl", "results.json", "report.html"}
+    expected = {"config.json", "metrics.jsonl", "results.json", "report.html"}
     expected |= {f"{name}.png" for name in PICTURES}
     expected |= {f"checkpoints/{name}.pt" for name in ("last", "best", "epoch_002", "epoch_004")}
     expected |= {f"{kind}/epoch_{n:03d}.png" for kind in ("samples", "reconstructions") for n in (1, 2, 4)}
@@ -88,6 +88,19 @@ def spy_on(monkeypatch, name):
     calls, real = [], getattr(module, name)
     monkeypatch.setattr(module, name, lambda *args, **kwargs: (calls.append((args, kwargs)), real(*args, **kwargs)))
     return calls
+
+
+@pytest.mark.usefixtures("no_finish")
+def test_an_epoch_several_times_slower_is_remarked_on_once_until_it_is_fast_again(tmp_path, monkeypatch, capsys):
+    seconds = iter([2.0, 2.1, 25.8, 26.0, 2.0, 5.9, 6.1])
+    learn = learner_module.Learner.learn
+    monkeypatch.setattr(
+        learner_module.Learner, "learn", lambda self, on_batch: learn(self, on_batch) | {"seconds": next(seconds)}
+    )
+    assert run_main(tmp_path, "--num_epochs", "7", "--run_name", "x", "--threads", "2") == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: this epoch took")]
+    assert [re.findall(r"[0-9.]+ s", note) for note in notes] == [["25.8 s", "2.0 s"], ["6.1 s", "2.0 s"]]
+    assert all(note.endswith("--resume " + str(tmp_path / "outputs/x") + " --threads 1 may help.") for note in notes)
 
 
 def test_a_run_on_digits_in_place_of_mnist_says_so_everywhere_even_when_quiet(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Opening a run's folder or a checkpoint."""
 
+import json
 import logging
 import os
 import shutil
@@ -24,7 +25,9 @@ def test_a_run_opens_with_its_model_its_data_and_its_captions(finished_run):
     for name in ("train", "val", "test"):
         assert torch.equal(trained.split(name).images.cpu(), getattr(expected, name).images)
     assert not trained.model.decode(torch.zeros(1, 2)).requires_grad
-    assert trained.subtitle("x") == "scikit-learn digits · epoch 4 · grey pixels · x"
+    score = -json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[3])["test/elbo"]
+    who = "scikit-learn digits · mlp-32-2d, seed 0 · epoch 4"
+    assert trained.subtitle("x") == f"{who} · test −ELBO {score:.2f} (grey pixels) · x"
     assert trained.class_names == tuple("0123456789")
 
 
@@ -33,6 +36,7 @@ def test_any_checkpoint_opens_wherever_it_lies(finished_run, tmp_path):
     assert inside.epoch == 2 and inside.run_dir == (finished_run / "outputs/whole").resolve()
     shutil.copy(finished_run / "outputs/whole/checkpoints/best.pt", tmp_path / "mine.pt")
     outside = open_run(tmp_path / "mine.pt")
+    assert "ELBO" not in outside.subtitle() and outside.subtitle().endswith("grey pixels")
     assert outside.run_dir is None and len(outside.split("test")) == 360
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from small_runs import MAIN, QUICK, run_main
 
 from main import main
-from vae.runs import tracking
 from vae.system import memory
 from vae.system.memory import TooLargeError
 
@@ -85,13 +83,3 @@ def test_where_the_system_doesn_t_say_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(Path, "read_text", missing)
     assert memory.available(torch.device("cpu")) is None is memory.available(torch.device("mps"))
     memory.require(1e30, "all of it")
-
-
-def test_the_projector_s_thumbnails_fit_into_one_picture_of_bounded_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "SPRITE", 100)
-    tracker = tracking.Tracker(tmp_path / "metrics.jsonl", tmp_path / "log", [])
-    tracker.log_embedding(torch.zeros(9, 2), ["x"] * 9, torch.zeros(9, 1, 50, 50, dtype=torch.uint8), 1)
-    tracker.close()
-    (sprite,) = (tmp_path / "log").glob("*/*/sprite.png")
-    with Image.open(sprite) as picture:
-        assert picture.size == (99, 99)

@@ -1,19 +1,24 @@
-"""A file per command, named as the command is, and the session they share."""
+"""A file per command, named as the command is, and the session that those with a model share."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from vae.config.options import Options
+from vae.config.options import ModelOptions, Options
 
 
 def execute(options: Options) -> int:
-    """Carry out a command. Returns the exit code."""
-    from vae.commands.session import Session  # here, so that importing this room costs no torch
-    from vae.system.console import Console
-    from vae.system.memory import explain_out_of_memory
+    """Carry out a command: with the screen and, if it works with a model, the session. Returns the exit code."""
+    from vae.system.console import Console  # here, so that --help doesn't wait for it
 
     command = import_module(f"vae.commands.{options.name}")
-    with explain_out_of_memory(), Console(quiet=options.quiet) as console, Session(options, console) as session:
-        command.run(session, options)
+    with Console(quiet=options.quiet) as console:
+        if not isinstance(options, ModelOptions):
+            command.run(options, console)
+            return 0
+        from vae.commands.session import Session
+        from vae.system.memory import explain_out_of_memory
+
+        with explain_out_of_memory(), Session(options, console) as session:
+            command.run(session, options)
     return 0

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae.commands.session import Session
+from vae.commands.session import Session, file_stem
 from vae.config.options import Embed
 from vae.evaluation.elbo import posterior
 from vae.evaluation.latents import project_2d
@@ -65,9 +65,17 @@ def run(session: Session, options: Embed) -> None:
     trained, with_map = session.trained, options.picture != "none"
     embedding = embed(trained, options.split)
     suffixes = (".npz", ".csv", ".png") if with_map else (".npz", ".csv")
-    paths = session.paths(*(f"{options.split}_latents{suffix}" for suffix in suffixes))
+    stem = file_stem(
+        f"{options.split}_latents",
+        options.picture if with_map else "",
+        f"{options.size}images" if with_map and options.size != Embed.size else "",
+        f"seed{options.seed}" if with_map and options.seed else "",
+    )
+    paths = session.paths(*(f"{stem}{suffix}" for suffix in suffixes))
     write(embedding, paths[0], paths[1], class_names=trained.class_names)
     if with_map:
+        if options.picture == "tsne":
+            session.console.status(f"t-SNE of {min(options.size, len(embedding.mu)):,} images")
         count = len(embedding.mu)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(options.seed))[: options.size]
         points, axes = project_2d(embedding.mu[order].numpy(), options.picture, seed=options.seed)

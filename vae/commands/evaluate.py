@@ -11,18 +11,19 @@ from vae.system.files import write_json
 def run(session: Session, options: Evaluate) -> None:
     """Print the ELBO at once, then measure everything else; both go into one JSON file."""
     trained = session.trained
-    (path,) = session.paths("evaluation.json")
+    samples = options.num_importance_samples
+    (path,) = session.paths(f"evaluation_{f'K{samples}' if samples else 'elbo'}.json")
     scores = scorecard.evaluate_elbo(trained)
     session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", scorecard.elbo_table(scores))
     write_json(path, scores)  # stays if what follows is interrupted
-    if options.num_importance_samples:
+    if samples:
         scores["measured"] = scorecard.evaluate_fully(
             trained.model,
             trained.splits,
             protocol=trained.protocol,
             binarize=trained.config.binarize,
             data_dir=trained.data_dir,
-            num_importance_samples=options.num_importance_samples,
+            num_importance_samples=samples,
             console=session.console,
         )
         write_json(path, scores)

@@ -1,128 +1,158 @@
-"""`export`: encoder and decoder as `torch.export` programs, which run without this code, compared with the model.
-
-Shapes: B batch, C channels, H height, W width, D latent_dim.
-"""
+"""`export`: a model for other programs, compared with the model that it was made of."""
 
 from __future__ import annotations
 
-import copy
-import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vae.commands.programs import Arrays, Program, programs_of, run_onnx, run_torch, save_onnx, save_torch
 from vae.commands.session import Session
 from vae.config.options import Export
+from vae.model.build import load_model
 from vae.model.vae import VAE
-from vae.system.errors import UserError
-from vae.system.files import write_atomic, write_json, write_npz
+from vae.system import weights
+from vae.system.errors import UserError, plain
+from vae.system.extras import require
+from vae.system.files import write_json, write_npz
 
-EXAMPLE = 4  # images in the example
-TOLERANCE = 1e-5  # largest difference between a program's output and the model's
+TOLERANCE = 1e-5  # largest difference between an output and the model's, as a part of it where it is above 1
+COMMON = ("example.npz", "export.json")  # beside the files of a format
 
 
 class ExportError(UserError):
-    """A program whose output differs from the model's."""
+    """What was written differs from the model."""
 
 
-class Encoder(nn.Module):
-    """Images (B, C, H, W) in [0, 1], and classes (B,) of a conditional model, to mu and logvar, (B, D) each."""
+class Format(NamedTuple):
+    """How a model is written, and compared with itself."""
 
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Parameters of q(z|x)."""
-        return self.model.encode(x, y)
+    files: tuple[str, ...]
+    packages: tuple[str, ...]  # beyond those that training needs
+    write: Callable[[VAE, Sequence[Program], Sequence[Path], dict[str, Any]], float]  # returns the largest difference
+    use: str  # a line of Python, with the last of the files and the classes of a conditional model
 
 
-class Decoder(nn.Module):
-    """Latents (B, D), and classes (B,) of a conditional model, to pixel means (B, C, H, W) in [0, 1]."""
+def export(model: VAE, folder: Path, facts: dict[str, Any], *, format: str = "torch") -> float:
+    """Write a model into a folder, which is made, and compare what was written with it.
 
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x|z]."""
-        return self.model.decode(z, y)
-
-
-def export(model: VAE, folder: Path, facts: dict[str, Any]) -> float:
-    """Write `encoder.pt2` and `decoder.pt2`, for the CPU and any batch size, and compare them with the model.
-
-    The folder also gets `example.npz`, inputs and outputs by name, and `export.json`, with `facts` among its entries.
+    Args:
+        model: any.
+        folder: of the format's files, `example.npz`, inputs and outputs by name, and `export.json`, with `facts`.
+        facts: about the model. For safetensors they describe it: `Trained.description`.
+        format: a key of FORMATS.
 
     Returns:
-        The largest difference between the outputs of a loaded program and of the model for the example.
+        The largest difference between the outputs of what was written and of the model for the example.
 
     Raises:
         ExportError: that difference is above TOLERANCE.
     """
-    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # archives keep no other
-    z = torch.randn(EXAMPLE, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    y = (torch.arange(EXAMPLE) % model.num_classes,) if model.num_classes else ()
-    with torch.no_grad():
-        images = model.decode(z, *y)
-        mu, logvar = model.encode(images, *y)
-    difference = 0.0
-    for name, module, inputs, outputs in (
-        ("encoder", Encoder(model), (images, *y), (mu, logvar)),
-        ("decoder", Decoder(model), (z, *y), (images,)),
-    ):
-        path = folder / f"{name}.pt2"
-        _save(module, inputs, path)
-        difference = max(difference, _difference(path, inputs, outputs))
-    if difference > TOLERANCE:
-        raise ExportError(f"the programs in {folder} differ from the model by {difference:.1e}: don't use them")
-    example = {"z": z, "images": images, "mu": mu, "logvar": logvar}
-    write_npz(folder / "example.npz", example | ({"y": y[0]} if y else {}))
-    classes = ", y (B,)" if y else ""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _export(model, [folder / name for name in (*FORMATS[format].files, *COMMON)], facts, format=format)
+
+
+def _export(model: VAE, paths: Sequence[Path], facts: dict[str, Any], *, format: str) -> float:
+    """Write a format's files and the common ones to these paths, and compare, as `export` says."""
+    kind = FORMATS[format]
+    require(f"--format {format}", *kind.packages)
+    *files, example_path, json_path = paths
+    encoder, decoder = programs = programs_of(model)
+    difference = kind.write(model, programs, files, facts)
+    if not difference <= TOLERANCE:
+        names = " and ".join(map(str, files))
+        raise ExportError(f"{names} differ from the model by {difference:.1e}: don't use them")
+    write_npz(example_path, {**decoder.inputs, **decoder.outputs, **encoder.outputs})
+    classes = ", y (B,)" if model.num_classes else ""
     entries = {
         **facts,
         "image_shape": list(model.image_shape),
         "latent_dim": model.latent_dim,
         "num_classes": model.num_classes,
+        "format": format,
+        "files": [path.name for path in files],
         "encoder": f"x (B, C, H, W) in [0, 1]{classes} to mu (B, D), logvar (B, D)",
-        "decoder": f"z (B, D){classes} to pixel means (B, C, H, W) in [0, 1]",
+        "decoder": f"z (B, D){classes} to images, pixel means (B, C, H, W) in [0, 1]",
         "largest_difference": difference,
         "torch": torch.__version__,
     }
-    write_json(folder / "export.json", entries)
+    write_json(json_path, entries)
     return difference
 
 
-def _save(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> None:
-    batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        program = torch.export.export(module, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
+def write_programs(
+    save: Callable[[Program, Path, dict[str, Any]], None], run: Callable[[Path, Arrays], list[Tensor]]
+) -> Callable[[VAE, Sequence[Program], Sequence[Path], dict[str, Any]], float]:
+    """A format's `write` that saves encoder and decoder and runs them, on the whole example and on its first row."""
+
+    def write(model: VAE, programs: Sequence[Program], paths: Sequence[Path], facts: dict[str, Any]) -> float:
+        differences = []
+        for program, path in zip(programs, paths, strict=True):
+            save(program, path, facts)
+            for count in (len(next(iter(program.inputs.values()))), 1):
+                outputs = run(path, {name: value[:count] for name, value in program.inputs.items()})
+                for output, expected in zip(outputs, program.outputs.values(), strict=True):
+                    differences.append(_difference(output, expected[:count]))
+        return max(differences)
+
+    return write
 
 
-def _difference(path: Path, inputs: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
-    """Largest difference of a saved program's outputs from `expected`, for the example and for its first row."""
-    program = torch.export.load(io.BytesIO(path.read_bytes())).module()  # torch opens no path that is not Unicode
-    differences = []
-    for count in (EXAMPLE, 1):
-        outputs = program(*(value[:count] for value in inputs))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        for output, reference in zip(outputs, expected, strict=True):
-            differences.append((output - reference[:count]).abs().max().item())
-    return max(differences)
+def _difference(output: Tensor, expected: Tensor) -> float:
+    """The largest difference, in parts of the expected number where that is above 1; infinite if the shapes differ."""
+    if output.shape != expected.shape:
+        return float("inf")
+    return ((output - expected).abs() / expected.abs().clamp(min=1)).max().item()
+
+
+def write_weights(model: VAE, programs: Sequence[Program], paths: Sequence[Path], facts: dict[str, Any]) -> float:
+    """Write all weights, of the prior too, and open them again: the difference is 0, or infinite."""
+    (path,) = paths
+    weights.save(path, model.state_dict(), facts)
+    again = load_model(path).state_dict()
+    is_same = all(torch.equal(tensor.cpu(), again[name]) for name, tensor in model.state_dict().items())
+    return 0.0 if is_same else float("inf")
+
+
+FORMATS = {
+    "torch": Format(
+        ("encoder.pt2", "decoder.pt2"),
+        (),
+        write_programs(save_torch, run_torch),
+        "torch.export.load({file!r}).module()(z{y})",
+    ),
+    "onnx": Format(
+        ("encoder.onnx", "decoder.onnx"),
+        ("onnx", "onnxscript", "onnxruntime"),
+        write_programs(save_onnx, run_onnx),
+        "onnxruntime.InferenceSession({file!r}).run(None, {inputs})",
+    ),
+    "safetensors": Format(
+        ("model.safetensors",),
+        ("safetensors",),
+        write_weights,
+        "vae.load_model({file!r}).sample(16{y})",
+    ),
+}
 
 
 def run(session: Session, options: Export) -> None:
-    """Write encoder and decoder as programs and compare them with the model."""
+    """Write a model for other programs and compare what was written with it."""
     trained = session.trained
-    folder = session.folder("programs")
-    facts = {name: getattr(trained, name) for name in ("title", "protocol", "epoch", "class_names")}
-    difference = export(trained.model, folder, {**facts, "checkpoint": str(trained.path)})
-    session.console.say(f"loaded again, the programs differ from the model by at most {difference:.1e} (example.npz)")
+    kind = FORMATS[options.file_format]
+    require(f"--format {options.file_format}", *kind.packages)  # before anything is written
+    paths = session.paths_in(options.file_format, kind.files, COMMON)
+    facts = {name: getattr(trained, name) for name in ("title", "protocol", "class_names")}
+    facts |= {"checkpoint": plain(trained.path), **trained.description}
+    difference = _export(trained.model, paths, facts, format=options.file_format)
+    extent = f"differ by at most {difference:.1e}" if difference else "are the same"
+    session.console.say(f"loaded again and compared with the model: the numbers {extent}")
     y = ", y" if trained.model.num_classes else ""
-    session.console.say(f"use: torch.export.load('decoder.pt2').module()(z{y})")
-    session.wrote(*sorted(folder.iterdir()))
+    inputs = "{'z': z, 'y': y}" if y else "{'z': z}"
+    session.console.say(f"use: {kind.use.format(file=paths[len(kind.files) - 1].name, y=y, inputs=inputs)}")
+    if trained.config.prior != "standard":
+        session.console.say(f"z comes from this model's own prior ({trained.config.prior}), not from N(0, I)")
+    session.wrote(*paths)

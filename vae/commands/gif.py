@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vae.commands.session import Session
+from vae.commands.session import Session, file_stem
 from vae.config.options import Gif
 from vae.plots.animation import KINDS, animate_run, frames_of
 from vae.system.errors import UsageError
@@ -18,9 +18,10 @@ def run(session: Session, options: Gif) -> None:
     if not kinds:
         most = max(counts.values())
         raise UsageError(
-            f"{run_dir}: pictures of {most} epochs, and an animation needs two: train with --sample_every 1"
+            f"{run_dir}: an animation needs pictures of two epochs, and there are {most}: train with --sample_every 1"
         )
-    paths = session.paths(*(f"{kind}.gif" for kind in kinds))
+    pace = f"{options.milliseconds}ms" if options.milliseconds != Gif.milliseconds else ""
+    paths = session.paths(*(f"{file_stem(kind, pace)}.gif" for kind in kinds))
     animate_run(run_dir, dict(zip(kinds, paths, strict=True)), milliseconds=options.milliseconds)
     if session.trained.model.latent_dim == 2 and "latent_scatter" not in kinds:
         session.console.say("no latent_scatter.gif: its pictures are drawn only by training with --gif")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.commands.generate import class_list, classes_in_turn, decode_all, draw_latents
-from vae.commands.session import Session
+from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Interpolate
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import posterior
@@ -34,6 +34,8 @@ class Ends(NamedTuple):
     z: Tensor  # (2, D)
     images: Tensor | None  # (2, C, H, W) uint8, the images that they encode; `None` for draws from the prior
     names: tuple[str, str]
+    marks: tuple[str, str]  # over the images: `#3` and `#18`, their indices
+    stem: str  # of a file's name: `image3-image18`, `3-8` or `random-seed0`
     y: Tensor | None  # (1,) the class with which a conditional model decodes the path
 
 
@@ -81,7 +83,7 @@ def between_images(
         if pair.labels[0] != pair.labels[1]:
             raise UsageError(f"{names[0]} and {names[1]} have two classes: choose the one to decode with --digit")
         y = pair.labels[:1]
-    return Ends(mu, pair.images, names, y)
+    return Ends(mu, pair.images, names, (f"#{first}", f"#{second}"), f"image{first}-image{second}", y)
 
 
 def between_classes(trained: Trained, first: int, second: int, *, digit: Sequence[int] = ()) -> Ends:
@@ -97,13 +99,15 @@ def between_classes(trained: Trained, first: int, second: int, *, digit: Sequenc
             raise UsageError(f"--digits {label}: no test image has that class")
         nearest = (mu[members] - mu[members].mean(0)).norm(dim=1).argmin()
         typical.append(int(members[nearest]))
-    return between_images(trained, typical[0], typical[1], digit=digit)
+    ends = between_images(trained, typical[0], typical[1], digit=digit)
+    return ends._replace(stem=f"{class_slug(trained, first)}-{class_slug(trained, second)}")
 
 
 def between_draws(trained: Trained, *, seed: int = 0, digit: Sequence[int] = ()) -> Ends:
     """Go from one draw from the prior to another; a conditional model decodes class 0 unless `digit` names one."""
     z = draw_latents(trained.model, 2, seed=seed)
-    return Ends(z, None, ("a draw from the prior", "another"), classes_in_turn(trained.model, digit, 1))
+    y = classes_in_turn(trained.model, digit, 1)
+    return Ends(z, None, ("a draw from the prior", "another"), ("", ""), f"random-seed{seed}", y)
 
 
 def default_pair(trained: Trained) -> tuple[int, int]:
@@ -125,7 +129,14 @@ def run(session: Session, options: Interpolate) -> None:
         ends = between_classes(trained, *options.digits, digit=options.digit)
     else:
         ends = between_images(trained, *(options.images or default_pair(trained)), digit=options.digit)
-    strip_path, gif_path = session.paths("interpolation.png", "interpolation.gif")
+    stem = file_stem(
+        "interpolation",
+        ends.stem,
+        f"as{class_slug(trained, options.digit[0])}" if options.digit else "",
+        options.path if options.path != "linear" else "",
+        f"{options.steps}steps" if options.steps != Interpolate.steps else "",
+    )
+    strip_path, gif_path = session.paths(f"{stem}.png", f"{stem}.gif")
     frames = SMOOTH * (options.steps - 1) + 1
     z = path_between(*ends.z, steps=frames, path=options.path)
     images = decode_all(trained.model, z, None if ends.y is None else ends.y.expand(frames))
@@ -133,17 +144,19 @@ def run(session: Session, options: Interpolate) -> None:
     line = "a straight line" if options.path == "linear" else "a path around the origin"
     decoded = "decoded" if ends.y is None else f"decoded as {class_list(trained, ends.y)}"
     subtitle = trained.subtitle(f"{line} in latent space, {decoded}")
-    _draw_strip(strip_path, images[::SMOOTH], ends.images, title=title, subtitle=subtitle)
+    _draw_strip(strip_path, images[::SMOOTH], ends, title=title, subtitle=subtitle)
     _write_animation(gif_path, images, title=title, subtitle=subtitle)
+    if ends.images is not None:
+        session.console.say(f"{title[0].lower()}{title[1:]}")  # with indices for --images
     session.wrote(strip_path, gif_path)
 
 
-def _draw_strip(path: Path, images: Tensor, originals: Tensor | None, *, title: str, subtitle: str) -> None:
-    """Draw decoded images (S, C, H, W) in [0, 1], between the originals (2, C, H, W) uint8 if there are any."""
+def _draw_strip(path: Path, images: Tensor, ends: Ends, *, title: str, subtitle: str) -> None:
+    """Draw decoded images (S, C, H, W) in [0, 1], between the images that the ends encode if there are any."""
     headings = [f"{step / (len(images) - 1):.2f}" for step in range(len(images))]
-    if originals is not None:
-        first, last = to_pixels(originals).split(1)
-        images, headings = torch.cat([first, images, last]), ["image", *headings, "image"]
+    if ends.images is not None:
+        first, last = to_pixels(ends.images).split(1)
+        images, headings = torch.cat([first, images, last]), [ends.marks[0], *headings, ends.marks[1]]
     if len(images) > STRIP:  # in several rows
         headings = []
     columns = min(len(images), STRIP)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.commands.generate import classes_in_turn
-from vae.commands.session import Session
+from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Reconstruct
 from vae.data.download import DataError
 from vae.data.own_images import ORIGINAL_SIZE, OwnImage, find, prepare
@@ -34,8 +34,9 @@ ELBO_SAMPLES = 64  # draws from q(z|x) for the ELBO of an image
 GUESS_SAMPLES = 16  # the same, for each class that an image may have
 REFERENCE = 1000  # test images that an ELBO is compared with, each by one draw
 METHOD = f"ELBO in nats, the mean of {ELBO_SAMPLES} posterior samples"
+TABLE = f"ELBO = −(recon + KL) in nats, the mean of {ELBO_SAMPLES} posterior samples"
 MAX_LISTED = 40  # images on the screen
-MAX_DRAWN, COLUMNS = 100, 10  # images in the picture, and in a row of it
+MAX_DRAWN, COLUMNS, PAIRS = 100, 10, 5  # images in the picture, in a row of it, and side by side
 MAX_HEADING = 10  # letters of a name above an image
 
 
@@ -48,6 +49,7 @@ class Reconstructed(NamedTuple):
     recon: Tensor  # (N,) nats
     kl: Tensor  # (N,) nats
     classes: Tensor | None  # (N,) the classes that a conditional model was given
+    indices: Sequence[int] = ()  # of test images, as other commands take them
 
     @property
     def elbo(self) -> Tensor:
@@ -80,7 +82,8 @@ def first_test_images(trained: Trained, count: int) -> Reconstructed:
     """Reconstruct the first `count` images of the test set."""
     test = trained.split("test").take(torch.arange(min(count, len(trained.split("test")))))
     names = [trained.class_names[label] if trained.class_names else "" for label in test.labels.tolist()]
-    return reconstruct(trained, names, to_pixels(test.images), test.labels)
+    result = reconstruct(trained, names, to_pixels(test.images), test.labels)
+    return result._replace(indices=range(len(test)))
 
 
 def own_images(
@@ -131,7 +134,8 @@ def run(session: Session, options: Reconstruct) -> None:
         raise UsageError("--digit is the class of your own --images: test images have theirs")
     else:
         result = first_test_images(trained, options.num_images)
-    picture_path, json_path = session.paths("reconstructions.png", "reconstructions.json")
+    stem = _stem(trained, options, result)
+    picture_path, json_path = session.paths(f"{stem}.png", f"{stem}.json")
     worse = None
     if own:
         try:
@@ -139,7 +143,7 @@ def run(session: Session, options: Reconstruct) -> None:
         except DataError as error:
             console.say(f"not compared with test images: {error}")
     write_json(json_path, describe(trained, result, inverted=[image.inverted for image in own], worse=worse))
-    draw(trained, result, own, picture_path)
+    draw(trained, result, own, picture_path, side_by_side=options.side_by_side)
     if inverted := [image.path.name for image in own if image.inverted]:
         console.say(f"inverted, since the background is light: {', '.join(inverted)}")
     for image in own:
@@ -147,9 +151,22 @@ def run(session: Session, options: Reconstruct) -> None:
             console.say(f"{image.path.name}: {note}")
     if own and trained.config.binarize != "none":
         console.say("thresholded at 0.5, since the model was trained on binary images")
-    title = f"{trained.title}, epoch {trained.epoch}, {trained.protocol}: {METHOD}"
-    console.table(title, table(trained, result, worse))
+    console.say(f"{trained.title}, epoch {trained.epoch}, {trained.protocol}")
+    console.table(TABLE, table(trained, result, worse))
     session.wrote(picture_path, json_path)
+
+
+def _stem(trained: Trained, options: Reconstruct, result: Reconstructed) -> str:
+    """What tells these reconstructions from others: `reconstructions_test0-19` or `reconstructions_me-and-2-more`."""
+    count = len(result.names)
+    source = f"test0-{count - 1}" if result.indices else Path(result.names[0]).stem
+    return file_stem(
+        "reconstructions",
+        source,
+        f"and-{count - 1}-more" if options.images and count > 1 else "",
+        "-".join(["as", *(class_slug(trained, digit) for digit in options.digit)]) if options.digit else "",
+        "side-by-side" if options.side_by_side else "",
+    )
 
 
 def describe(
@@ -158,7 +175,8 @@ def describe(
     """The figures of every image, for the JSON file."""
     images = []
     for index, name in enumerate(result.names):
-        entry: dict[str, Any] = {"name": name}
+        entry: dict[str, Any] = {"index": result.indices[index]} if result.indices else {}
+        entry["name"] = name
         entry |= {term: getattr(result, term)[index].item() for term in ("elbo", "recon", "kl")}
         if result.classes is not None:
             entry["class"] = trained.class_names[int(result.classes[index])]
@@ -181,33 +199,43 @@ def table(trained: Trained, result: Reconstructed, worse: Tensor | None) -> Tabl
     """The figures of the first images, for the screen."""
     rows = []
     for index, name in enumerate(result.names[:MAX_LISTED]):
-        line = f"{result.elbo[index]:8.1f} = −({result.recon[index]:.1f} recon + {result.kl[index]:.1f} KL)"
+        line = f"{result.elbo[index]:8.1f} = −({result.recon[index]:.1f} + {result.kl[index]:.1f})"
         if worse is not None:
             line += f", below {worse[index]:.0%} of test images".replace("%", " %")
             line += f", as {trained.class_names[int(result.classes[index])]}" if result.classes is not None else ""
-        rows.append((name or str(index), line))
+        rows.append((_labelled(result, index, name), line))
     more = len(result.names) - len(rows)
     return [*rows, ("…", f"and {more:,} more in the JSON file")] if more else rows
 
 
-def draw(trained: Trained, result: Reconstructed, own: Sequence[OwnImage], path: Path) -> None:
-    """Draw the first images over their reconstructions, below people's own files, each with its ELBO."""
+def _labelled(result: Reconstructed, position: int, name: str) -> str:
+    """What an image is called: `#3: 0`, index and class of a test image, or the name of people's own."""
+    return f"#{result.indices[position]}{f': {name}' if name else ''}" if result.indices else name
+
+
+def draw(
+    trained: Trained, result: Reconstructed, own: Sequence[OwnImage], path: Path, *, side_by_side: bool = False
+) -> None:
+    """Draw the first images, their reconstructions and people's own files under or beside each other, with ELBOs."""
     x, means = result.x[:MAX_DRAWN], result.means[:MAX_DRAWN]
     if own:  # the files at their own resolution, the others enlarged to it
         files = torch.stack([image.original for image in own[:MAX_DRAWN]])
         x, means = enlarge(x, ORIGINAL_SIZE), enlarge(means, ORIGINAL_SIZE)
         versions = {"your image": files, "as trained on": x, "reconstruction": means}
-        names = [Path(name).stem for name in result.names]
+        names = [shortened(Path(name).stem, MAX_HEADING) for name in result.names[:MAX_DRAWN]]
     else:
         versions = {"original": x, "reconstruction": means}
-        names = result.names
+        names = [_labelled(result, *it) for it in enumerate(shortened(name, 6) for name in result.names[:MAX_DRAWN])]
     bounds = [f"{bound:.1f}".replace("-", "−") for bound in result.elbo[:MAX_DRAWN].tolist()]
-    headings = [f"{shortened(name, MAX_HEADING)}\n{bound}".strip() for name, bound in zip(names, bounds, strict=False)]
-    figures.draw_comparison(
+    title = "Your images and their reconstructions" if own else "Test images and their reconstructions"
+    if side_by_side:
+        title = f"Left to right: {', '.join(versions)}" if own else "Originals left, reconstructions right"
+    draw_versions = figures.draw_side_by_side if side_by_side else figures.draw_comparison
+    draw_versions(
         path,
         versions,
-        columns=min(COLUMNS, len(result.names)),
-        headings=headings,
-        title="Your images and their reconstructions" if own else "Test images and their reconstructions",
-        subtitle=trained.subtitle(f"above each, {METHOD}"),
+        columns=min(PAIRS if side_by_side else COLUMNS, len(result.names)),
+        headings=[f"{name}\n{bound}" for name, bound in zip(names, bounds, strict=True)],
+        title=title,
+        subtitle=trained.subtitle(f"above each: {'' if own else 'index and class, '}{METHOD}"),
     )

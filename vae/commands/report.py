@@ -8,6 +8,7 @@ from vae.runs.report import write_report
 
 
 def run(session: Session, options: Report) -> None:
-    """Write the run's report."""
-    (path,) = session.paths("report.html")
-    session.wrote(write_report(session.trained, path))
+    """Rewrite the run's own page, as training does; a page of another checkpoint, or with `--output`, is a new file."""
+    trained = session.trained
+    path = None if session.is_of_last_checkpoint and not options.output else session.paths("report.html")[0]
+    session.wrote(write_report(trained, path))

@@ -7,13 +7,14 @@ import math
 from torch import Tensor
 
 from vae.commands.generate import class_list, sample
-from vae.commands.session import Session
+from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Sample
 from vae.plots.images import draw_grid, write_png
 from vae.plots.pictures import MAX_COLUMNS
 from vae.runs.trained import Trained
 from vae.system.console import short_path
 from vae.system.files import write_npz
+from vae.system.wording import plural
 
 
 def run(session: Session, options: Sample) -> None:
@@ -22,13 +23,15 @@ def run(session: Session, options: Sample) -> None:
     images, labels = sample(
         trained.model, count, digits=options.digit, temperature=options.temperature, seed=options.seed
     )
+    stem = _stem(trained, options)
     if options.format == "individual":
-        folder = session.folder("individual")
+        folder = session.folder(stem)
         for number, image in enumerate(images, start=1):
-            write_png(folder / f"sample_{number:0{len(str(count))}d}.png", image)
-        session.console.say(f"wrote {count:,} images to {short_path(folder)}")
+            name = "" if labels is None else class_slug(trained, int(labels[number - 1]))
+            write_png(folder / f"{file_stem('sample', f'{number:0{len(str(count))}d}', name)}.png", image)
+        session.console.say(f"wrote {count:,} {plural(count, 'image')} to {short_path(folder)}")
         return
-    (path,) = session.paths(f"samples.{options.format}")
+    (path,) = session.paths(f"{stem}.{options.format}")
     if options.format == "npz":
         write_npz(path, {"images": images, **({} if labels is None else {"labels": labels})})
     else:
@@ -42,6 +45,18 @@ def run(session: Session, options: Sample) -> None:
             headings=headings if len(headings) > 1 else (),
         )
     session.wrote(path)
+
+
+def _stem(trained: Trained, options: Sample) -> str:
+    """What tells these samples from others: `samples_class7_seed0_temperature0.8`."""
+    classes = "-".join(class_slug(trained, digit) for digit in options.digit)
+    return file_stem(
+        "samples",
+        f"class{classes}" if classes else "",
+        f"seed{options.seed}",
+        f"temperature{options.temperature:g}" if options.temperature != 1 else "",
+        f"{options.num_samples}images" if options.num_samples != Sample.num_samples else "",
+    )
 
 
 def _columns(trained: Trained, labels: Tensor | None, count: int) -> tuple[int, list[str]]:

@@ -6,7 +6,7 @@ import torch
 
 from vae.commands.generate import class_list, classes_in_turn, traverse
 from vae.commands.interpolate import between_images
-from vae.commands.session import Session
+from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Traverse
 from vae.evaluation.elbo import ACTIVE, posterior
 from vae.plots import images as figures
@@ -24,7 +24,14 @@ def run(session: Session, options: Traverse) -> None:
         y, base, held = ends.y, ends.z[0], ends.names[0]
     elif y is not None:
         held += f", as {class_list(trained, y)}"
-    (path,) = session.paths("traversal.png")
+    stem = file_stem(
+        "traversal",
+        f"image{options.image[0]}" if options.image else "",
+        f"class{class_slug(trained, options.digit[0])}" if options.digit else "",
+        f"top{options.top}" if options.top != Traverse.top else "",
+        f"{options.steps}steps" if options.steps != Traverse.steps else "",
+    )
+    (path,) = session.paths(f"{stem}.png")
     probabilities = torch.linspace(0.01, 0.99, options.steps)
     images = traverse(trained.model, units, probabilities, base=base, y=y)
     extent = f"the {len(units)} most active of {len(activity)}" if len(units) < len(activity) else ""

@@ -1,134 +1,69 @@
-"""The command line: parsers generated from `Config` and from each command's options; mistakes get one line."""
+"""The command line, and the file of flags that it may name, become checked values; a mistake gets one line."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import difflib
-import re
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vae.config import presets
-from vae.config.config import GROUPS, Config
-from vae.config.knobs import item_type
+from vae.config.config import check_seeds
+from vae.config.flag_file import Entry, read_flag_file
 from vae.config.options import COMMANDS, Options
-from vae.config.options import GROUPS as COMMAND_GROUPS
+from vae.config.parsers import (
+    HELP_WORDS,
+    KNOBS,
+    TRAIN,
+    Parser,
+    Print,
+    build_command_parser,
+    build_parser,
+    command_named,
+)
 from vae.system.errors import UsageError
+from vae.system.wording import did_you_mean
 
-TRAIN = "train"
-PROGRAM = "python main.py"
-EPILOG = """\
-examples:
-  python main.py --num_epochs 60                      the default: MNIST, two latents
-  python main.py --preset mlp-20d --seed 1            a preset; other flags override its values
-  python main.py --dataset digits --num_epochs 5      without a download
-  python main.py --resume outputs/latest              continue where a run stopped
-  tensorboard --logdir runs                           watch the curves
-
-with a trained model (see python main.py COMMAND --help):
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
-def _parser_of(
-    knobs: type, group_titles: dict[str, str], *, prog: str, usage: str, purpose: str, epilog: str
-) -> tuple[_Parser, dict[str, argparse._ArgumentGroup]]:
-    """A parser whose namespace holds only the flags that were given, and its argument groups by name."""
-    parser = _Parser(
-        prog=prog,
-        usage=usage,
-        description=purpose,
-        epilog=epilog,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    parser._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse mistakes -1e-3 for a flag
-    groups = {name: parser.add_argument_group(title) for name, title in group_titles.items()}
-    for field in dataclasses.fields(knobs):
-        _add_flag(groups[field.metadata["group"]], field)
-    return parser, groups
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of training's flags."""
-    width = max(map(len, COMMANDS))
-    parser, groups = _parser_of(
-        Config,
-        GROUPS,
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [flags]\n       {PROGRAM} COMMAND [flags]",
-        purpose="Train a variational autoencoder on MNIST; write figures, pictures and checkpoints.",
-        epilog=EPILOG + "".join(f"  {name:<{width}}  {command.purpose}\n" for name, command in COMMANDS.items()),
-    )
-    groups["preset"].add_argument(
-        "--list_presets", action="version", version=presets.describe(), help="show the presets and exit"
-    )
-    groups["output"].add_argument(
-        "--resume", metavar="RUN", help="continue the run in this folder (outputs/NAME); --num_epochs may be raised"
-    )
-    return parser
-
-
-def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> None:
-    meta, kind = field.metadata, item_type(field)
-    flag = f"--{field.name}"
-    if kind is bool:
-        group.add_argument(flag, action="store_true", help=meta["help"])
-        off = f"--no_{field.name}"  # turns off what a preset turns on
-        group.add_argument(off, dest=field.name, action="store_false", help=argparse.SUPPRESS)
-        return
-    count = meta["count"] or "+"
-    default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
-    help = f"{meta['help']} (default: {default})" if default else meta["help"]
-    metavar = meta["metavar"] or (f"{{{','.join(meta['choices'])}}}" if meta["choices"] else _METAVARS[kind])
-    nargs = count if isinstance(field.default, tuple) else None
-    group.add_argument(flag, type=kind, nargs=nargs, metavar=metavar, help=help.replace("%", "%%"))
-
-
-_METAVARS = {int: "N", float: "X", str: "NAME"}
-
-
-def build_command_parser(command: type[Options]) -> argparse.ArgumentParser:
-    """The parser of a command's flags."""
-    prog = f"{PROGRAM} {command.name}"
-    examples = "".join(f"  {PROGRAM} {example}\n" for example in command.examples)
-    purpose = f"{command.purpose[0].upper()}{command.purpose[1:]}."
-    parser, _ = _parser_of(
-        command, COMMAND_GROUPS, prog=prog, usage=f"{prog} [flags]", purpose=purpose, epilog=f"examples:\n{examples}"
-    )
-    return parser
+SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML's words
+NOUNS = {int: "an integer", float: "a number"}
 
 
 def parse_command(argv: Sequence[str]) -> Options | None:
-    """The options of a command; `None` for a command line that trains."""
+    """The options of a command; `None` for a command line that trains or asks for help."""
     first = argv[0] if argv else TRAIN
-    if first.startswith("-") or first == TRAIN:
+    if first.startswith("-") or first in (TRAIN, *HELP_WORDS):
         return None
-    if first not in COMMANDS:
-        near = difflib.get_close_matches(first, [TRAIN, *COMMANDS], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"see {PROGRAM} --help"
-        raise UsageError(f"unknown command {first!r} ({hint})")
-    return COMMANDS[first](**_flags_given(build_command_parser(COMMANDS[first]), argv[1:]))
+    command = command_named(first)
+    return command(**_flags_given(build_command_parser(command), argv[1:]))
 
 
 def parse_args(argv: Sequence[str]) -> dict[str, Any]:
-    """The flags of training that were given, by the knob's name, and `resume` if that was given.
+    """The flags of training that were given, by name: knobs of the run, and `resume` if that was given.
 
-    Hyphens are accepted for underscores (`--num-epochs`). Values are checked here, before anything is touched.
+    Hyphens are accepted for underscores (`--num-epochs`). The flags in the file that `--config` names count as given
+    too, except where the line has others. Values are checked here, before anything is touched.
     """
-    given = _flags_given(build_parser(), argv[1:] if argv[:1] == [TRAIN] else argv)
-    presets.configure({name: value for name, value in given.items() if name != "resume"})
+    first = argv[0] if argv else ""
+    if first == TRAIN:
+        argv = argv[1:]
+    elif first in HELP_WORDS:
+        argv = [f"--{first}", *argv[1:]]
+    parser = build_parser(topic=TRAIN if first == TRAIN else "")
+    given = _flags_given(parser, argv)
+    path = given.pop("config", None)
+    if path is not None:
+        given = {**_flags_in_file(path, given, parser), **given}
+    if "seeds" in given:
+        check_seeds(given["seeds"])
+        if other := [name for name in ("seed", "resume") if name in given]:
+            raise UsageError(f"--seeds and --{other[0]} exclude each other")
+    try:
+        presets.configure({name: value for name, value in given.items() if name in KNOBS})
+    except UsageError as error:
+        raise UsageError(f"{error} (with the flags in {path})" if path else str(error)) from None
     return given
 
 
-def _flags_given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    namespace, unknown = parser.parse_known_args([_underscored(token) for token in argv])
+def _flags_given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
+    namespace, unknown = parser.parse_known_intermixed_args([_underscored(token) for token in argv])
     if unknown:
         raise UsageError(_unknown_message(unknown[0], parser))
     return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(namespace).items()}
@@ -139,13 +74,47 @@ def _underscored(token: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else token
 
 
-def _unknown_message(token: str, parser: argparse.ArgumentParser) -> str:
+def _unknown_message(token: str, parser: Parser) -> str:
     name = token.partition("=")[0]
     if not name.startswith("-"):
-        hint = "a command comes first" if name in COMMANDS else f"see {parser.prog} --help"
+        hint = "a command comes first" if name in COMMANDS else f"see {parser.help_line}"
         return f"unexpected argument {token!r} ({hint})"
-    documented = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # omits --no_ flags
-    flags = [flag for action in documented for flag in action.option_strings]
-    near = difflib.get_close_matches(name, flags, n=1) or [flag for flag in flags if name.lstrip("-") in flag][:1]
-    hint = f"did you mean {near[0]}?" if near else f"see {parser.prog} --help"
-    return f"unknown flag {name} ({hint})"
+    return f"unknown flag {name} ({did_you_mean(name, parser.documented) or f'see {parser.help_line}'})"
+
+
+def _flags_in_file(path: str, given: Mapping[str, Any], parser: Parser) -> dict[str, Any]:
+    """The flags in a file, for a line on which `given` stand."""
+    file = read_flag_file(path)
+    if file.is_run and "preset" in given:
+        raise UsageError(f"--preset {given['preset']}: {path} holds every flag of a run and leaves none to a preset")
+    values = {}
+    for entry in file.entries:
+        try:
+            values[entry.name] = _value(entry, parser)
+        except UsageError as error:
+            raise UsageError(f"--config {path}, line {entry.line}: {error}") from None
+    for name, other in (("seed", "seeds"), ("seeds", "seed")):
+        if name in given:  # the line's choice of seeds, in place of the file's
+            values.pop(other, None)
+    return values
+
+
+def _value(entry: Entry, parser: Parser) -> Any:
+    """A flag's value as the command line would give it, from the text in a file."""
+    flag = f"--{entry.name}"
+    action = parser.documented.get(flag)
+    if action is None or isinstance(action, Print) or action.dest == "config":
+        raise UsageError(_unknown_message(flag, parser))
+    if action.nargs == 0:
+        word = " ".join(entry.values).lower()
+        if word not in SWITCH:
+            raise UsageError(f"{flag}: expected true or false")
+        return SWITCH[word]
+    if len(entry.values) != 1 and (action.nargs is None or not entry.values):
+        raise UsageError(f"{flag}: expected a value, not a list of {len(entry.values)}")
+    kind: Any = action.type or str
+    try:
+        values = tuple(map(kind, entry.values))
+    except ValueError:
+        raise UsageError(f"{flag}: expected {NOUNS[kind]}, not {' '.join(entry.values)!r}") from None
+    return values[0] if action.nargs is None else values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 from vae.config.knobs import check_all, check_device, check_run_name, knob
 from vae.system.errors import UsageError
 from vae.system.files import FileError
+from vae.system.wording import plural
 
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", "folder")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")
 SEED_MAX = 2**63 - 1
+PLACES = ("run_name", "output_dir", "log_dir", "overwrite", "quiet")  # a repetition of a run has its own
 GROUPS = {group: group for group in ("preset", "data", "model", "objective", "training", "output", "machine")}
 GROUPS["output"] = "what a run leaves"  # the heading in --help
 
@@ -183,16 +186,16 @@ class Config:
     def recipe(self) -> str:
         """The objective and the optimizer in a line: `bce + KL, adamw 0.001, batch 64, 60 epochs`."""
         loss = f"{self.recon_loss} + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
-        loss += f" after {self.kl_warmup_epochs:g} epochs of warm-up" if self.kl_warmup_epochs else ""
+        loss += f" after {_epochs(self.kl_warmup_epochs)} of warm-up" if self.kl_warmup_epochs else ""
         loss += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
         loss += f", {self.objective} bound" if self.objective != "elbo" else ""
         loss += f" of {self.num_samples_train} samples" if self.num_samples_train > 1 else ""
         optimizer = f"{self.optimizer} {self.lr:g}"
         optimizer += f" {self.lr_schedule}" if self.lr_schedule != "constant" else ""
-        optimizer += f" after {self.lr_warmup_epochs:g} epochs of warm-up" if self.lr_warmup_epochs else ""
+        optimizer += f" after {_epochs(self.lr_warmup_epochs)} of warm-up" if self.lr_warmup_epochs else ""
         optimizer += f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         optimizer += f", weights averaged over {1 / (1 - self.ema):,.0f} steps" if self.ema else ""
-        length = f"batch {self.batch_size}, {self.num_epochs} epochs"
+        length = f"batch {self.batch_size}, {_epochs(self.num_epochs)}"
         if self.augment:
             length += f", images distorted by {self.augment:g}"
             length += f" until {self.augment_until:.0%} of it" if self.augment_until < 1 else ""
@@ -216,6 +219,21 @@ class Config:
         groups = ("preset", "data", "model", "objective", "training")
         names = [field.name for field in dataclasses.fields(self) if field.metadata["group"] in groups]
         return {name: getattr(self, name) for name in [*names, "precision"] if name != "data_dir"}
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that can't be trained one after another."""
+    if len(seeds) < 2:
+        raise UsageError(f"--seeds {' '.join(map(str, seeds))}: give two or more, or one with --seed")
+    for seed in seeds:
+        if not 0 <= seed <= SEED_MAX:
+            raise UsageError(f"--seeds {seed}: must be from 0 to {SEED_MAX}")
+        if seeds.count(seed) > 1:
+            raise UsageError(f"--seeds names {seed} more than once")
+
+
+def _epochs(count: float) -> str:
+    return f"{count:,.7g} {plural(count, 'epoch')}"
 
 
 def stored_config(values: dict[str, Any], source: Path) -> Config:

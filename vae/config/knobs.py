@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any
 
 from vae.system.errors import UsageError
+from vae.system.wording import did_you_mean
 
 BOUNDS = {
     "low": ("at least", operator.ge),
@@ -32,14 +33,17 @@ def knob(
     metavar: str | None = None,
     items: type | None = None,
     count: int | None = None,
+    positional: bool = False,
 ) -> Any:
     """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not).
 
     A tuple takes several values: if its default is empty, `items` is their type; `count` is how many there must be.
+    A `positional` one is given without its flag: `compare RUN RUN`.
     """
     bounds = {"low": low, "high": high, "above": above, "below": below}
-    metadata = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=metadata | {"items": items, "count": count})
+    metadata: dict[str, Any] = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
+    metadata |= {"items": items, "count": count, "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def item_type(field: dataclasses.Field[Any]) -> type:
@@ -53,6 +57,13 @@ def check_all(knobs: Any) -> None:
     """Refuse a value of a dataclass of knobs that is out of bounds, with the flag, the value and what is allowed."""
     for field in dataclasses.fields(knobs):
         _check(field, getattr(knobs, field.name))
+
+
+def check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse what is not among the choices, and suggest the one that may have been meant."""
+    if value not in choices:
+        hint = did_you_mean(value, choices)
+        raise UsageError(f"{flag} {value!r}: choose from {', '.join(choices)}" + f" ({hint})" * bool(hint))
 
 
 def check_device(name: str) -> None:
@@ -100,7 +111,7 @@ def _check_item(field: dataclasses.Field[Any], value: Any) -> None:
             bound = field.metadata["bounds"][name]
             if bound is not None and not holds(value, bound):
                 raise UsageError(f"{flag} {value}: must be {words} {bound}")
-    if choices and value not in choices:
-        raise UsageError(f"{flag} {value!r}: choose from {', '.join(choices)}")
+    if choices:
+        check_choice(flag, value, choices)
     if kind is str and any(unicodedata.category(letter) == "Cc" for letter in value):
         raise UsageError(f"{flag} {value!r}: unprintable characters")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from vae.config.config import SEED_MAX
@@ -12,6 +13,7 @@ from vae.system.errors import UsageError
 
 MAX_GRID = 2500  # images in one picture; more would be too small to see
 GROUPS = {"model": "model", "command": "command", "output": "output", "machine": "machine"}
+EXPORT_SUFFIXES = {"torch": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # by format
 command_knob = partial(knob, group="command")
 
 
@@ -22,23 +24,16 @@ class Options:
     name: ClassVar[str]
     purpose: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
+    opens_models: ClassVar[bool] = True
 
-    run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
-    checkpoint: str = knob("", "a checkpoint file, instead of a run's last one", group="model", metavar="FILE")
-    data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
     output: str = knob(
         "", "folder or file to write (default: a new name in the run's folder)", group="output", metavar="PATH"
     )
     overwrite: bool = knob(False, "replace existing files", group="output")
     quiet: bool = knob(False, "print only warnings and errors", group="output")
-    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
-    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
 
     def __post_init__(self) -> None:
         check_all(self)
-        check_device(self.device)
-        if self.run and self.checkpoint:
-            raise UsageError("--run and --checkpoint name two models: give one")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -46,16 +41,35 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Evaluate(Options):
+class ModelOptions(Options):
+    """What every command takes that opens a model."""
+
+    run: str = knob("", "a run's folder (default: the latest in outputs/)", group="model", metavar="RUN")
+    checkpoint: str = knob(
+        "", "a checkpoint or an exported .safetensors, instead of a run's last one", group="model", metavar="FILE"
+    )
+    data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
+    device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
+    threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device)
+        if self.run and self.checkpoint:
+            raise UsageError("--run and --checkpoint name two models: give one")
+
+
+@dataclass(frozen=True)
+class Evaluate(ModelOptions):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
-    purpose = "print the ELBO of the test images, then everything else that is measured; also as JSON"
+    purpose = "measure the ELBO, the likelihood, the latents and the samples"
     examples = (
         "evaluate",
         "evaluate --num_importance_samples 0",
         "evaluate --num_importance_samples 5000",
-        "evaluate --checkpoint outputs/latest/checkpoints/best.pt --output scores.json",
+        "evaluate --checkpoint path/to/best.pt --output scores.json",
     )
 
     num_importance_samples: int = command_knob(
@@ -64,7 +78,7 @@ class Evaluate(Options):
 
 
 @dataclass(frozen=True)
-class Sample(Options):
+class Sample(ModelOptions):
     """Knobs of `sample`."""
 
     name = "sample"
@@ -91,12 +105,12 @@ class Sample(Options):
 
 
 @dataclass(frozen=True)
-class Reconstruct(Options):
+class Reconstruct(ModelOptions):
     """Knobs of `reconstruct`."""
 
     name = "reconstruct"
     purpose = "encode and decode test images, or your own, with the ELBO of each"
-    examples = ("reconstruct --num_images 30", "reconstruct --images me.png you.jpg folder/")
+    examples = ("reconstruct --num_images 30 --side_by_side", "reconstruct --images me.png you.jpg folder/")
 
     images: tuple[str, ...] = command_knob(
         (),
@@ -108,10 +122,11 @@ class Reconstruct(Options):
     digit: tuple[int, ...] = command_knob(
         (), "conditional models: the class of all your images, or of each (default: the likeliest)", items=int, low=0
     )
+    side_by_side: bool = command_knob(False, "draw each reconstruction to the right of its original")
 
 
 @dataclass(frozen=True)
-class Interpolate(Options):
+class Interpolate(ModelOptions):
     """Knobs of `interpolate`."""
 
     name = "interpolate"
@@ -140,7 +155,7 @@ class Interpolate(Options):
 
 
 @dataclass(frozen=True)
-class Traverse(Options):
+class Traverse(ModelOptions):
     """Knobs of `traverse`."""
 
     name = "traverse"
@@ -156,11 +171,11 @@ class Traverse(Options):
 
 
 @dataclass(frozen=True)
-class Embed(Options):
+class Embed(ModelOptions):
     """Knobs of `embed`."""
 
     name = "embed"
-    purpose = "write latent means, log variances and labels of a split as NumPy and CSV, and draw a map of them"
+    purpose = "write latent means and labels as NumPy and CSV; draw a map"
     examples = ("embed --split train --picture none", "embed --picture pca --size 10000")
 
     split: str = command_knob("test", "images to embed", choices=("train", "val", "test"))
@@ -170,16 +185,42 @@ class Embed(Options):
 
 
 @dataclass(frozen=True)
-class Export(Options):
+class Export(ModelOptions):
     """Knobs of `export`."""
 
     name = "export"
-    purpose = "write encoder and decoder as torch.export programs, which run without this code"
-    examples = ("export", "export --output programs")
+    purpose = "write the model as torch.export, ONNX or safetensors files"
+    examples = (
+        "export --format onnx",
+        "export --output digits.onnx",
+        "export --output digits.safetensors",
+    )
+
+    format: str = command_knob(
+        "auto",
+        "torch: encoder and decoder as programs of torch.export; onnx: as ONNX graphs; safetensors: all weights and "
+        "the configuration; auto: as --output ends (digits.onnx makes digits_encoder.onnx and digits_decoder.onnx), "
+        "else torch",
+        choices=("auto", *EXPORT_SUFFIXES),
+    )
+
+    @property
+    def file_format(self) -> str:
+        """The format to write: that of `--output`'s suffix where `--format` is auto."""
+        suffix = Path(self.output).suffix.lower()
+        named = next((format for format, ours in EXPORT_SUFFIXES.items() if ours == suffix), None)
+        if self.format == "auto":
+            return named or "torch"
+        if named and named != self.format:
+            raise UsageError(f"--format {self.format}: a name ending in {suffix} is {named}: change one of the two")
+        return self.format
+
+    def _check_combinations(self) -> None:
+        _ = self.file_format
 
 
 @dataclass(frozen=True)
-class Gif(Options):
+class Gif(ModelOptions):
     """Knobs of `gif`."""
 
     name = "gif"
@@ -190,7 +231,7 @@ class Gif(Options):
 
 
 @dataclass(frozen=True)
-class Report(Options):
+class Report(ModelOptions):
     """Knobs of `report`."""
 
     name = "report"
@@ -198,5 +239,54 @@ class Report(Options):
     examples = ("report --run outputs/my_stopped_run", "report --output my_run.html")
 
 
-ALL: tuple[type[Options], ...] = (Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif, Report)
+@dataclass(frozen=True)
+class List(Options):
+    """Knobs of `list`."""
+
+    name = "list"
+    purpose = "show the runs in outputs/, newest first"
+    opens_models = False
+    examples = ("list", "list --output_dir my_outputs", "list --output runs.csv")
+
+    output_dir: str = command_knob("outputs", "folder of the runs", metavar="DIR")
+    output: str = knob("", "write them to this file too, .csv or .json, in full", group="output", metavar="FILE")
+
+    def _check_combinations(self) -> None:
+        if self.output and not self.output.endswith((".csv", ".json")):
+            raise UsageError(f"--output {self.output}: expected a file ending in .csv or .json")
+
+
+@dataclass(frozen=True)
+class Compare(Options):
+    """Knobs of `compare`."""
+
+    name = "compare"
+    purpose = "set runs side by side: tables, curves, samples and a page"
+    examples = (
+        "compare my_run outputs/other_run",
+        "compare 'wide-*' --output wide",
+        "compare --all",
+    )
+
+    runs: tuple[str, ...] = command_knob(
+        (),
+        "names in outputs/, folders, patterns with *, or the folder of --seeds",
+        items=str,
+        metavar="RUN",
+        positional=True,
+    )
+    all: bool = command_knob(False, "every run in outputs/")
+    output_dir: str = command_knob("outputs", "folder of the runs", metavar="DIR")
+    output: str = knob("", "folder to write (default: a new one, outputs/comparison)", group="output", metavar="DIR")
+
+    def _check_combinations(self) -> None:
+        if self.all and self.runs:
+            raise UsageError("--all compares every run: give it, or the runs")
+        if not self.all and not self.runs:
+            raise UsageError("which runs? name two or more, or give --all (see the list command)")
+
+
+ALL: tuple[type[Options], ...] = (
+    *(List, Compare, Evaluate, Sample, Reconstruct, Interpolate, Traverse, Embed, Export, Gif, Report),
+)
 COMMANDS = {command.name: command for command in ALL}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae.config.config import Config
-from vae.system.errors import UsageError
+from vae.config.config import PLACES, Config
+from vae.config.knobs import check_choice
+from vae.system.program import PROGRAM
 
 Knobs = dict[str, Any]
+NO_BREAK = "\xa0"  # a space at which no line is broken
 
 DENSE: Knobs = {"optimizer": "adam", "batch_size": 128}
 MLP_32D: Knobs = {**DENSE, "latent_dim": 32, "num_epochs": 20}
@@ -36,6 +39,10 @@ RECORD: Knobs = {
     "augment_until": 0.8,
     "sample_every": 20,
 }
+
+# What a table of runs shows of every run.
+TELLING = {"preset", "dataset", "binarize", "arch", "latent_dim", "hidden_dims", "prior", "recon_loss", "objective"}
+TELLING |= {"beta", "num_epochs", "batch_size", "lr", "seed"}
 
 PRESETS: dict[str, Knobs] = {
     "mlp-2d": {},
@@ -114,24 +121,33 @@ def expectation(config: Config) -> tuple[Expected | None, str]:
 def command_line(config: Config) -> str:
     """The command that trains this run again, without the flags that have their preset's values."""
     usual = dataclasses.asdict(configure({"preset": config.preset, "gif": config.gif})) | {"gif": False}
-    omitted = {"preset", "run_name", "output_dir", "log_dir", "overwrite", "quiet", "dataset", "seed"}
+    omitted = {"preset", "dataset", "seed", *PLACES}
     flags: Knobs = {"preset": config.preset} if config.preset != "mlp-2d" else {}
     flags |= {"dataset": config.dataset, "seed": config.seed}
     flags |= {name: value for name, value in config.to_dict().items() if name not in omitted and value != usual[name]}
-    words = ["python", "main.py"]
+    words: list[str] = []
     for name, value in flags.items():
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no_{name}")
         else:
             words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
+    return f"{PROGRAM} {shlex.join(words)}"
+
+
+def telling_knobs(config: Config) -> Knobs:
+    """The knobs of a run that tell most about its figures, and any others that differ from its preset's."""
+    usual = configure({"preset": config.preset}).hparams()
+    return {
+        name: value
+        for name, value in config.hparams().items()
+        if name in TELLING or (value != usual[name] and name != "precision")  # resolved, so that it always differs
+    }
 
 
 def configure(given: Knobs) -> Config:
     """The preset's knobs, or the defaults, overridden by those in `given`."""
     preset = given.get("preset", "mlp-2d")
-    if preset not in PRESETS:
-        raise UsageError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")
+    check_choice("--preset", preset, tuple(PRESETS))
     values = {**PRESETS[preset], **given}
     if values.get("optimizer") == "adam":
         values.setdefault("weight_decay", 0.0)
@@ -140,15 +156,18 @@ def configure(given: Knobs) -> Config:
     return Config(**values)
 
 
-def describe() -> str:
-    """Every preset with the flags that it stands for, for `--list_presets`."""
-    lines = []
+def describe(width: int = 100) -> str:
+    """Every preset with the flags that it stands for, for `--list_presets`, in lines of at most `width` characters."""
+    wrap = textwrap.TextWrapper(width, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    paragraphs = []
     for name, knobs in PRESETS.items():
         config = configure({"preset": name})
-        lines += [f"{name}  {DESCRIPTIONS[name]}", f"    {config.model_name}, {config.recipe}"]
         flags = (f"--{knob}" if value is True else f"--{knob} {_plain(value)}" for knob, value in knobs.items())
-        lines += ["    " + " ".join(flags)] if knobs else []
-    return "\n".join(lines)
+        unbroken = " ".join(flag.replace(" ", NO_BREAK) for flag in flags)
+        lines = [f"{name}  {DESCRIPTIONS[name]}", f"    {config.model_name}, {config.recipe}"]
+        lines += [f"    {unbroken}"] if knobs else []
+        paragraphs.append("\n".join(wrap.fill(line) for line in lines))
+    return "\n\n".join(paragraphs).replace(NO_BREAK, " ")
 
 
 def _plain(value: Any) -> str:

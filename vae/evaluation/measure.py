@@ -24,6 +24,7 @@ from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
 from vae.system.errors import UserError
 from vae.system.stopping import raise_if_stopped
+from vae.system.wording import plural
 
 MIN_ESS, MAX_BIAS = 5, 0.1  # limits beyond which importance sampling is not to be trusted: see `likelihood_warnings`
 
@@ -61,11 +62,12 @@ def evaluate_all(
     model.eval()
     if binarize == "dynamic":  # training images are drawn once, as the test images are
         splits = replace(splits, train=_binarised(splits.train))
+    draws = plural(num_importance_samples, "sample")
     scores: dict[str, Any] = {
         "dataset": splits.title,
         "protocol": protocol,
         "unit": "nats per image; mean and standard error over images",
-        "evaluation": f"float32, beta 1, {num_importance_samples:,} samples of q(z|x) per image, noise seed {seed}",
+        "evaluation": f"float32, beta 1, {num_importance_samples:,} {draws} of q(z|x) per image, noise seed {seed}",
         "images": len(splits.test),
         "num_importance_samples": num_importance_samples,
         "seed": seed,
@@ -166,12 +168,12 @@ def likelihood_warnings(scores: dict[str, Any]) -> list[str]:
     """
     lines = []
     num_samples = scores["num_importance_samples"]
-    for name in ("test", "test_binarised"):
+    for name, images in (("test", "test images"), ("test_binarised", "binarised test images")):
         likelihood = scores.get(name)
         if likelihood and (likelihood["ess_median"] < MIN_ESS or likelihood["nll_bias"] > MAX_BIAS):
             bias = f"by its weights' own estimate {likelihood['nll_bias']:.2f} nats too high"
             lines.append(
-                f"{name}: too few importance samples for its NLL: median effective sample size "
+                f"{images}: too few importance samples for their NLL: median effective sample size "
                 f"{likelihood['ess_median']:.1f}, {'which makes it the ELBO' if num_samples == 1 else bias}; "
                 f"raise --num_importance_samples from {num_samples:,}"
             )
@@ -187,7 +189,7 @@ def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
             "others of this protocol only"
         )
     if "test_binarised" in scores:
-        lines[-1] += f"; test_binarised is a valid bound, of test images drawn once with seed {BINARIZE_SEED}"
+        lines[-1] += f"; the binarised figures are valid bounds, of test images drawn once with seed {BINARIZE_SEED}"
     if binarize == "threshold":
         lines.append("thresholded images are easier than drawn ones: compare within this protocol only")
     if model.recon_loss != "bce":

@@ -13,7 +13,7 @@ from vae.data.pixels import to_pixels
 from vae.model.networks import MLPDecoder
 from vae.model.priors import VampPrior
 from vae.model.vae import VAE
-from vae.system import checkpoint
+from vae.system import checkpoint, weights
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 
@@ -74,24 +74,24 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     """
     config = stored_config(state["config"], source)
     channels, height, width = state["image_shape"]
-    weights = state["model_state"]
+    tensors = state["model_state"]
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
-    if not all(isinstance(name, str) and checkpoint.is_weight(tensor) for name, tensor in weights.items()):
+    if not all(isinstance(name, str) and checkpoint.is_weight(tensor) for name, tensor in tensors.items()):
         raise misfit
-    if not all(tensor.isfinite().all() for tensor in weights.values()):
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise CheckpointError(f"{source}: its weights are not all finite numbers, so the model is useless")
     try:
         with torch.device("meta"):  # shapes without memory: a damaged file can't make us allocate what it claims
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])
         # As a plain dict: `assign` marks the metadata of a state dict, and the next load of it would assign too.
-        model.load_state_dict(dict(weights), assign=True)
+        model.load_state_dict(dict(tensors), assign=True)
     except (RuntimeError, TypeError, ValueError):  # the last two: impossible sizes
         raise misfit from None
     return model.eval().requires_grad_(False)
 
 
 def load_model(path: str | Path) -> VAE:
-    """Load a trained model from a checkpoint, or from a run's folder (its `checkpoints/last.pt`).
+    """Load a trained model from a checkpoint, a run's folder (its `checkpoints/last.pt`) or an exported .safetensors.
 
     Returns:
         The model on the CPU, in eval mode, without gradients.
@@ -102,4 +102,4 @@ def load_model(path: str | Path) -> VAE:
     path = Path(path)
     if path.is_dir():
         path = path / "checkpoints" / "last.pt"
-    return model_from_state(checkpoint.load(path), path)
+    return model_from_state(weights.load(path), path)

@@ -48,10 +48,10 @@ def continuous_bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
 
 def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
     """E[x] of ContinuousBernoulli(sigmoid(logits)), in (0, 1), as `logits`. Loaiza-Ganem & Cunningham 2019, eq. 8."""
-    is_small = logits.abs() < 0.1
-    safe = torch.where(is_small, 1.0, logits)
+    is_small = logits.abs() < 0.5  # where the difference of two large terms would lose digits
+    safe, near = torch.where(is_small, 1.0, logits), torch.where(is_small, logits, 0.0)
     exact = 1 / (1 - torch.exp(-safe.clamp(-80, 80))) - 1 / safe  # beyond 80, exp overflows and the term is 0 or 1
-    return torch.where(is_small, 0.5 + logits / 12 - logits.pow(3) / 720, exact)
+    return torch.where(is_small, 0.5 + near / 12 - near.pow(3) / 720 + near.pow(5) / 30240, exact)
 
 
 def _sum_pixels(terms: Tensor, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -75,7 +76,7 @@ def draw_grid(
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _only_headings(axes, sheet, headings)
     height = sheet.shape[0] / max(len(row_labels), 1)
-    axes.set_yticks([height * (row + 0.5) for row in range(len(row_labels))], row_labels)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(row_labels))], row_labels, parse_math=False)
     save_figure(figure, path)
 
 
@@ -127,12 +128,16 @@ def draw_comparison(
     """
     colour = max(images.shape[1] for images in versions.values())
     same = [images.cpu().expand(-1, colour, -1, -1) for images in versions.values()]
-    rows = math.ceil(len(same[0]) / columns)
+    rows, aspect = math.ceil(len(same[0]) / columns), same[0].shape[-1] / same[0].shape[-2]
     lines = max((heading.count("\n") + 1 for heading in headings), default=1)
     margin = 0.085 * max(map(len, versions))  # inches
-    above = 0.15 * (lines - 1) + (0.9 if _too_long(headings[:columns], 0.8 * columns) else 0)
+    above = (
+        0.15 * (lines - 1)
+        + 0.2 * (len(headings) > columns)
+        + (0.9 if _too_long(headings[:columns], 0.8 * aspect * columns) else 0)
+    )
     height = 0.81 * len(same) * rows + above * (rows if len(headings) > columns else 1)
-    figure = new_figure(max(4.0, 0.8 * columns + margin), height, title, subtitle)
+    figure = new_figure(max(4.0, 0.8 * aspect * columns + margin), height, title, subtitle)
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
         here = slice(row * columns, (row + 1) * columns)
         gap = max(2, same[0].shape[-1] // 14)
@@ -143,6 +148,18 @@ def draw_comparison(
         step = sheet.shape[0] / len(same)
         axes.set_yticks([step * (index + 0.5) for index in range(len(same))], list(versions))
     save_figure(figure, path)
+
+
+def draw_side_by_side(
+    path: Path, versions: Mapping[str, Tensor], *, columns: int, title: str, subtitle: str, headings: Sequence[str] = ()
+) -> None:
+    """Draw versions of the same images beside each other, such as reconstructions right of their originals.
+
+    The arguments are those of `draw_comparison`; `columns` counts images, all versions of which stand together.
+    """
+    colour = max(images.shape[1] for images in versions.values())
+    beside = torch.cat([images.cpu().expand(-1, colour, -1, -1) for images in versions.values()], dim=3)
+    draw_comparison(path, {"": beside}, columns=columns, headings=headings, title=title, subtitle=subtitle)
 
 
 @styled
@@ -172,7 +189,7 @@ def draw_manifold(
         places = [tick * count for tick in ticks]
         for set_ticks, values in zip((axes.set_xticks, axes.set_yticks), latents.cpu().T.numpy(), strict=True):
             numbers = np.interp(places, np.arange(count) + 0.5, values)
-            set_ticks(places, [f"{number:.2f}".replace("-", "−") for number in numbers])
+            set_ticks(places, [f"{round(number, 2) + 0.0:.2f}".replace("-", "−") for number in numbers])  # no −0.00
         axes.set(xlabel="z1", ylabel="z2")
         axes.spines[:].set_visible(False)
         if headings:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae.config import Config
 from vae.data.datasets import Split, Splits
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import posterior
@@ -17,6 +18,7 @@ from vae.evaluation.latents import tsne
 from vae.model.vae import VAE, interpolate
 from vae.plots import charts
 from vae.plots import images as figures
+from vae.plots.canvas import shortened, subtitle_of
 
 GRID = 8  # samples.png is 8×8; of a conditional model, 8 rows with a column for each class
 PER_CLASS = 3  # originals of each class in reconstructions.png
@@ -25,6 +27,10 @@ MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
 FRAME = 5  # an animated scatter goes from -FRAME to FRAME: a standard normal prior's draws and room around them
 MAX_COLUMNS = 20  # classes that get a column
+SCATTERED = 2000  # test images in TensorBoard's scatter
+END = 16  # letters of a class's name at an end of an interpolation, at most
+
+Row = dict[str, Any]  # an epoch's figures, as metrics.jsonl holds them
 
 
 def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> Tensor:
@@ -50,18 +56,13 @@ def pairs_to_join(labels: Sequence[int], *, same: bool | None) -> list[tuple[int
 
 
 class Pictures:
-    """Draws a run's pictures, which show the test split, into its folder.
+    """Draws a run's pictures, which show the test split, into its folder."""
 
-    `each_scatter` tells whether to draw the scatter of two latents after every epoch too, for an animation.
-    """
-
-    def __init__(
-        self, run_dir: Path, splits: Splits, *, conditional: bool, seed: int, protocol: str, each_scatter: bool = False
-    ) -> None:
-        self.run_dir, self.splits, self.seed, self.protocol = run_dir, splits, seed, protocol
-        self.each_scatter = each_scatter
+    def __init__(self, run_dir: Path, splits: Splits, *, config: Config, protocol: str) -> None:
+        self.run_dir, self.splits, self.config, self.protocol = run_dir, splits, config, protocol
+        self.seed = config.seed
         names, test = splits.class_names, splits.test
-        self.classes = min(len(names), MAX_COLUMNS) if conditional else 0
+        self.classes = min(len(names), MAX_COLUMNS) if config.conditional else 0
         present = test.labels.unique().tolist()[:MAX_COLUMNS] if names else []
         if present:
             examples = first_of_each_class(test.labels, present, PER_CLASS)
@@ -73,48 +74,63 @@ class Pictures:
         self.examples = test.take(examples)
 
     @torch.no_grad()
-    def draw_epoch(self, model: VAE, epoch: int) -> dict[str, np.ndarray]:
-        """Draw the epoch's sample and reconstruction grids; returns both as sheets for TensorBoard, by tag."""
-        samples = self._draw_samples(self._epoch_path("samples", epoch), model, epoch)
-        reconstructions = self._draw_reconstructions(self._epoch_path("reconstructions", epoch), model, epoch)
-        if self.each_scatter and model.latent_dim == 2:
-            mu, _ = posterior(model, self.splits.test)
-            outside = f"{int((mu.abs() > FRAME).any(1).sum()):,} lie beyond ±{FRAME}"
-            self._draw_latents(self._epoch_path("latent_scatter", epoch), mu, epoch, outside, limit=FRAME)
-        rows = [
+    def draw_epoch(self, model: VAE, row: Row) -> dict[str, np.ndarray]:
+        """Draw the epoch's sample and reconstruction grids; returns them as sheets for TensorBoard, by tag.
+
+        Of two latents, there are sheets of the scatter and of the manifold too. `row` holds the epoch's figures.
+        """
+        samples = self._draw_samples(self._epoch_path("samples", row), model, row)
+        reconstructions = self._draw_reconstructions(self._epoch_path("reconstructions", row), model, row)
+        pairs = [
             images.unflatten(0, (-1, self.columns)) for images in (to_pixels(self.examples.images), reconstructions)
         ]
-        return {
+        sheets = {
             "samples": figures.tile(samples, self.classes or GRID),
-            "reconstructions": figures.tile(torch.cat(rows, dim=1).flatten(0, 1), self.columns),
+            "reconstructions": figures.tile(torch.cat(pairs, dim=1).flatten(0, 1), self.columns),
         }
+        if model.latent_dim == 2:
+            sheets |= self._latent_sheets(model, row)
+        return sheets
+
+    def _latent_sheets(self, model: VAE, row: Row) -> dict[str, np.ndarray]:
+        """Sheets of the scatter of some test images and of the manifold; with `--gif`, draws that of all of them."""
+        test = self.splits.test
+        part = test.take(torch.arange(min(SCATTERED, len(test))))
+        mu, _ = posterior(model, part)
+        sheets = {"latent_scatter": charts.render_scatter(**self._scatter_of(part, mu, row, limit=FRAME))}
+        if not self.classes:
+            _, (panel,) = self._manifold(model)
+            sheets["manifold"] = figures.tile(panel, MANIFOLD, gap=0)
+        if self.config.gif:
+            mu, _ = posterior(model, test)
+            charts.draw_scatter(self._epoch_path("latent_scatter", row), **self._scatter_of(test, mu, row, limit=FRAME))
+        return sheets
 
     @torch.no_grad()
-    def draw_closing(self, model: VAE, rows: list[dict[str, Any]], mu: Tensor) -> None:
+    def draw_closing(self, model: VAE, rows: list[Row], mu: Tensor) -> None:
         """Draw the pictures of a run's end, except t-SNE; `mu` (N, D) are the test split's posterior means."""
-        epoch = rows[-1]["epoch"]
-        self._draw_samples(self.run_dir / "samples.png", model, epoch)
-        self._draw_reconstructions(self.run_dir / "reconstructions.png", model, epoch)
+        row = rows[-1]
+        self._draw_samples(self.run_dir / "samples.png", model, row)
+        self._draw_reconstructions(self.run_dir / "reconstructions.png", model, row)
         curves = self.run_dir / "loss_curves.png"
-        charts.draw_loss_curves(curves, rows, title="Training", subtitle=self._subtitle(epoch))
-        self._draw_interpolation(model, epoch)
+        charts.draw_loss_curves(curves, rows, title="Training", subtitle=self._subtitle(row))
+        self._draw_interpolation(model, row)
         if model.latent_dim == 2:
-            self._draw_latents(self.run_dir / "latent_scatter.png", mu, epoch)
-            self._draw_manifold(model, epoch)
+            charts.draw_scatter(self.run_dir / "latent_scatter.png", **self._scatter_of(self.splits.test, mu, row))
+            self._draw_manifold(model, row, mu)
 
-    def draw_side_by_side(self, model: VAE, epoch: int) -> None:
+    def draw_side_by_side(self, model: VAE, row: Row) -> None:
         """Draw originals left, reconstructions right."""
         originals = to_pixels(self.examples.images)
-        figures.draw_grid(
+        figures.draw_side_by_side(
             self.run_dir / "side_by_side.png",
-            torch.cat([originals, model.reconstruct(originals, self.examples.labels)], dim=3),
+            {"original": originals, "reconstruction": model.reconstruct(originals, self.examples.labels)},
             columns=5,
             title="Originals left, reconstructions right",
-            subtitle=self._subtitle(epoch, "from the saved model"),
-            gap=4,
+            subtitle=self._subtitle(row, "from the saved model"),
         )
 
-    def draw_tsne(self, mu: Tensor, epoch: int, *, count: int) -> tuple[Tensor, Split]:
+    def draw_tsne(self, mu: Tensor, row: Row, *, count: int) -> tuple[Tensor, Split]:
         """Draw t-SNE of `count` of the test images' posterior means (N, D); returns these means and the images."""
         order = torch.randperm(len(mu), generator=torch.Generator().manual_seed(self.seed))[:count].to(mu.device)
         mu, images = mu[order], self.splits.test.take(order)
@@ -124,19 +140,27 @@ class Pictures:
             images.labels.cpu().numpy(),
             class_names=self.splits.class_names,
             title=f"t-SNE of the posterior means of {len(images):,} test images",
-            subtitle=self._subtitle(epoch),
+            subtitle=self._subtitle(row),
             axis_labels=("t-SNE 1", "t-SNE 2"),
         )
         return mu, images
 
-    def _epoch_path(self, folder: str, epoch: int) -> Path:
+    def _epoch_path(self, folder: str, row: Row) -> Path:
         (self.run_dir / folder).mkdir(exist_ok=True)
-        return self.run_dir / folder / f"epoch_{epoch:03d}.png"
+        return self.run_dir / folder / f"epoch_{row['epoch']:03d}.png"
 
-    def _subtitle(self, epoch: int, *more: str) -> str:
-        return " · ".join([self.splits.title, f"epoch {epoch}", self.protocol, *more])
+    def _subtitle(self, row: Row, *more: str) -> str:
+        return subtitle_of(
+            self.splits.title,
+            self.config.model_name,
+            seed=self.seed,
+            epoch=row["epoch"],
+            protocol=self.protocol,
+            minus_elbo=-row["test/elbo"],
+            more=more,
+        )
 
-    def _draw_samples(self, path: Path, model: VAE, epoch: int) -> Tensor:
+    def _draw_samples(self, path: Path, model: VAE, row: Row) -> Tensor:
         """Draw samples from the prior; returns them, in [0, 1]."""
         model.eval()
         columns = self.classes or GRID
@@ -148,12 +172,12 @@ class Pictures:
             samples,
             columns=columns,
             title="Samples from the prior" + (", a class a column" if self.classes else ""),
-            subtitle=self._subtitle(epoch, "pixel means"),
+            subtitle=self._subtitle(row, "pixel means"),
             headings=self.splits.class_names[: self.classes],
         )
         return samples
 
-    def _draw_reconstructions(self, path: Path, model: VAE, epoch: int) -> Tensor:
+    def _draw_reconstructions(self, path: Path, model: VAE, row: Row) -> Tensor:
         """Draw the examples over their reconstructions; returns the latter, in [0, 1]."""
         model.eval()
         originals = to_pixels(self.examples.images)
@@ -164,34 +188,37 @@ class Pictures:
             columns=self.columns,
             headings=self.headings,
             title="Test images and their reconstructions",
-            subtitle=self._subtitle(epoch, "decoded from the posterior mean"),
+            subtitle=self._subtitle(row, "decoded from the posterior mean"),
         )
         return reconstructions
 
-    def _draw_latents(self, path: Path, mu: Tensor, epoch: int, *more: str, limit: float | None = None) -> None:
-        """Draw the test split's posterior means (N, 2), from -limit to limit so that an animation's frames agree."""
-        charts.draw_scatter(
-            path,
-            mu.cpu().numpy(),
-            self.splits.test.labels.cpu().numpy(),
-            class_names=self.splits.class_names,
-            title=f"Posterior means of the {len(mu):,} test images",
-            subtitle=self._subtitle(epoch, *more),
-            axis_labels=("z1", "z2"),
-            limit=limit,
-        )
+    def _scatter_of(self, images: Split, mu: Tensor, row: Row, *, limit: float | None = None) -> dict[str, Any]:
+        """What a scatter of images' posterior means (N, 2) shows, from -limit to limit so that frames agree."""
+        outside = [f"{int((mu.abs() > limit).any(1).sum()):,} lie beyond ±{limit:g}"] if limit else []
+        return {
+            "points": mu.cpu().numpy(),
+            "labels": images.labels.cpu().numpy(),
+            "class_names": self.splits.class_names,
+            "title": f"Posterior means of {len(mu):,} test images",
+            "subtitle": self._subtitle(row, *outside),
+            "axis_labels": ("z1", "z2"),
+            "limit": limit,
+            "circles": self.config.prior == "standard",
+        }
 
-    def _draw_interpolation(self, model: VAE, epoch: int) -> None:
+    def _draw_interpolation(self, model: VAE, row: Row) -> None:
         """Straight lines between two test images' posterior means, of one class where the model is conditional."""
-        images, labels = self.examples.images, self.examples.labels
+        images, labels, names = self.examples.images, self.examples.labels, self.splits.class_names
         mu, _ = posterior(model, self.examples)
         same = bool(self.classes) if self.splits.class_names else None
-        lines = []
+        lines, row_labels = [], []
         for first, second in pairs_to_join(labels.tolist(), same=same)[:LINES]:
             y = labels[first : first + 1] if self.classes else None
             decoded = interpolate(model, mu[first], mu[second], steps=STEPS, y=y)
             ends = to_pixels(images[[first, second]])
             lines.append(torch.cat([ends[:1], decoded, ends[1:]]))
+            if names:
+                row_labels.append(" → ".join(shortened(names[labels[end]], END) for end in (first, second)))
         if not lines:  # a conditional model with one image of each class: no pair shares a class
             return
         figures.draw_grid(
@@ -199,22 +226,33 @@ class Pictures:
             torch.cat(lines),
             columns=STEPS + 2,
             title="From one test image to another",
-            subtitle=self._subtitle(epoch, "straight lines between posterior means"),
+            subtitle=self._subtitle(row, "straight lines between posterior means"),
             headings=["image", *[""] * STEPS, "image"],
+            row_labels=row_labels,
         )
 
-    def _draw_manifold(self, model: VAE, epoch: int) -> None:
-        """Draw what a grid over the two latents decodes to, for each class of a conditional model."""
+    def _manifold(self, model: VAE) -> tuple[Tensor, list[Tensor]]:
+        """A grid over the two latents: their values (n, 2), and what it decodes to, for each class if conditional."""
         count, device = MANIFOLD_PER_CLASS if self.classes else MANIFOLD, self.examples.images.device
         latents = model.prior.quantiles((torch.arange(count, device=device) + 0.5) / count)  # (count, 2)
         z1, z2 = latents.unbind(1)
         grid = torch.stack(torch.meshgrid(z1, z2.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2
         per_class = [torch.full((len(grid),), y, device=device) for y in range(self.classes)]
+        return latents, [model.decode(grid, y) for y in per_class] or [model.decode(grid)]
+
+    def _draw_manifold(self, model: VAE, row: Row, mu: Tensor) -> None:
+        """Draw what a grid over the two latents decodes to; `mu` (N, 2) are the test split's posterior means."""
+        latents, panels = self._manifold(model)
+        outside = ((mu < latents[0]) | (mu > latents[-1])).any(1).double().mean().item()
         figures.draw_manifold(
             self.run_dir / "manifold.png",
-            [model.decode(grid, y) for y in per_class] or [model.decode(grid)],
+            panels,
             latents=latents,
             headings=self.splits.class_names[: self.classes],
             title="What the latent plane decodes to" + (", by class" if self.classes else ""),
-            subtitle=self._subtitle(epoch, f"{count}×{count} quantiles of the prior"),
+            subtitle=self._subtitle(
+                row,
+                f"{len(latents)}×{len(latents)} quantiles of the prior; "
+                f"{100 * outside:.0f} % of the test images lie outside them",
+            ),
         )

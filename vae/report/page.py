@@ -9,18 +9,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vae.config.config import GROUPS, Config
 from vae.config.presets import Expected, command_line, expectation
 from vae.system.errors import plain
+from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
+SCRIPTS = ("dom.js", "decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
@@ -37,6 +39,7 @@ CAPTIONS = {
 AUTOMATIC = ("run_name", "precision")  # the program chooses these where they are not given, so they are never marked
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"
 Values = dict[str, Any]
+Row = TypeVar("Row")
 
 
 def render(
@@ -57,9 +60,9 @@ def render(
     commit, _, changes = (description["git_commit"] or "unknown").partition("+")
     pictures, damaged = read_pictures(run_dir)
     playable = bool(explorer["program"] or explorer["bank"])
-    return ENVIRONMENT.get_template("report.html").render(
-        style=(STATIC / "report.css").read_text("utf-8"),
-        scripts=[(STATIC / name).read_text("utf-8") for name in SCRIPTS],
+    return render_page(
+        "report.html",
+        SCRIPTS,
         config=config,
         description=description,
         results=results,
@@ -84,7 +87,13 @@ def render(
     )
 
 
-def thinned(rows: list[Values]) -> list[Values]:
+def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """A template with the style, and these scripts of `static/`, in the page itself."""
+    style, *sources = ((STATIC / name).read_text("utf-8") for name in ("report.css", *scripts))
+    return ENVIRONMENT.get_template(template).render(style=style, scripts=sources, **values)
+
+
+def thinned(rows: list[Row]) -> list[Row]:
     """At most MAX_EPOCHS of the rows, evenly spaced, the first and the last among them."""
     count = min(len(rows), MAX_EPOCHS)
     return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -116,11 +125,12 @@ def tiles(results: Values) -> list[tuple[str, str]]:
     test = results["test"]
     loss, recon, kl = terms(test)
     minutes, seconds = divmod(round(results["train_seconds"]), 60)
+    epochs = plural(results["epoch"], "epoch")
     return [
         (loss, f"test −ELBO, nats per image, {results['protocol']}"),
         (recon, "reconstruction term"),
         (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
-        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} epochs"),
+        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} {epochs}"),
     ]
 
 
@@ -151,11 +161,15 @@ def read_pictures(run_dir: Path) -> tuple[list[Values], list[str]]:
         except OSError:
             content = b""
         if content.startswith(PNG_START) and content.endswith(PNG_END):
-            source = "data:image/png;base64," + base64.b64encode(content).decode()
-            pictures.append({"title": title, "caption": caption, "source": source})
+            pictures.append({"title": title, "caption": caption, "source": as_data_address(content)})
         else:
             damaged.append(name)
     return pictures, damaged
+
+
+def as_data_address(content: bytes) -> str:
+    """A PNG as an address that holds all of it."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def options(config: Config) -> list[Values]:

@@ -22,7 +22,8 @@ from vae.training.learner import Learner
 def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, *, console: Console) -> None:
     """Draw the closing pictures, write results.json and report.html, and print the table of figures."""
     config, splits, run_dir, epoch = learner.config, learner.splits, folders.run_dir, learner.epoch
-    mu = draw_pictures(learner, tracker, pictures)
+    console.close_bar()
+    mu = draw_pictures(learner, tracker, pictures, console=console)
     results = summary.results(splits, tracker.rows, protocol=pictures.protocol, parameters=learner.parameters)
     write_json(folders.results, results)
     report.write(run_dir, learner.eval_model, splits, mu, epoch=epoch)
@@ -30,7 +31,6 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
     console.table(title, summary.closing_table(results, run_dir))
     if not results["test"]["active_units"] and epoch > config.kl_warmup_epochs:
         console.warn(*summary.COLLAPSED)
-    closing = {f"test/{name}": results["test"][name] for name in ("loss", "recon", "kl", "elbo")}
     if config.final_eval:
         scores = scorecard.evaluate_fully(
             learner.eval_model,
@@ -42,23 +42,25 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
             console=console,
         )
         write_json(folders.results, results | {"final_eval": scores})
-        closing |= {f"final/{name}": scores["test"][name]["mean"] for name in ("nll", "elbo")}
-    tracker.log_hparams(config.hparams(), closing)
+        tracker.log_nll(scores["test"]["nll"]["mean"])
 
 
-def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures) -> Tensor:
+def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures, *, console: Console) -> Tensor:
     """Draw the closing pictures and log the embedding. Returns the test split's posterior means (N, D)."""
     config, splits, run_dir, epoch = learner.config, learner.splits, pictures.run_dir, learner.epoch
     mu, _ = posterior(learner.eval_model, splits.test)
+    console.status("drawing pictures")
     pictures.draw_closing(learner.eval_model, tracker.rows, mu)
     raise_if_stopped()
     if config.gif:
         animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
         raise_if_stopped()
     if config.side_by_side:
-        pictures.draw_side_by_side(load_model(run_dir).to(learner.device), epoch)
-    points, subset = pictures.draw_tsne(mu, epoch, count=config.tsne_samples)
+        pictures.draw_side_by_side(load_model(run_dir).to(learner.device), tracker.rows[-1])
+    console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")
+    points, subset = pictures.draw_tsne(mu, tracker.rows[-1], count=config.tsne_samples)
     raise_if_stopped()
+    console.status("writing the report")
     names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]
     tracker.log_embedding(points, names, subset.images, epoch)
     return mu

@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from vae.config import Config
-from vae.runs.record import read_description
+from vae.runs.record import read_description, read_seeds
 from vae.system.errors import UsageError
 from vae.system.files import FileError, take_lock
 
 FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter")  # folders in run_dir that training fills
+SEEDS = "seeds.json"  # in the folder of the runs of `--seeds`
 MAX_STEM = 100  # characters of a name made from the model's, which may have hundreds of layers
 
 
@@ -29,6 +30,16 @@ class Folders:
         self.config = run_dir / "config.json"
         self.metrics = run_dir / "metrics.jsonl"
         self.results = run_dir / "results.json"  # exists only once the run has finished
+
+    @property
+    def to_resume(self) -> Path:
+        """What `--resume` should be given: the run's folder, or that of the seeds to which the run belongs."""
+        return self.run_dir.parent if is_seeds_dir(self.run_dir.parent) else self.run_dir
+
+
+def is_seeds_dir(folder: Path) -> bool:
+    """Whether a folder is that of several seeds, `--seeds`."""
+    return (folder / SEEDS).is_file()
 
 
 def check_name_is_free(config: Config) -> None:
@@ -48,10 +59,10 @@ def check_name_is_free(config: Config) -> None:
             raise UsageError(f"--overwrite: {folder} is not a run of this program: remove it, or choose another name")
 
 
-def create(config: Config) -> Folders:
+def create(config: Config, *, suffix: str = "") -> Folders:
     """Make the folders of a new run, named `--run_name` or after the time and the model."""
     check_name_is_free(config)
-    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:MAX_STEM]
+    stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:MAX_STEM] + suffix
     try:
         if config.overwrite:
             _remove(_folders(config, stem))
@@ -80,12 +91,15 @@ def remove_scratch_files(folders: Folders) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder holds a config.json of ours, or nothing yet but the lock that is made before it."""
+    """Whether a folder holds a config.json of ours, or nothing yet but the lock that is made before it; or seeds."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     if all(path.name.startswith((".lock", ".config.json")) for path in folder.iterdir()):
         return True
     try:
+        if is_seeds_dir(folder):
+            read_seeds(folder / SEEDS)
+            return all(_is_run(path) for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
         read_description(folder / "config.json")
     except FileError:
         return False
@@ -93,9 +107,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_log(folder: Path) -> bool:
-    """Whether a folder holds TensorBoard's files and nothing else."""
-    pattern = r"events\.out\.tfevents\..*|projector_config\.pbtxt|\d{5}"
-    return folder.is_dir() and all(re.fullmatch(pattern, path.name) for path in folder.iterdir())
+    """Whether a folder holds TensorBoard's files, or such folders of splits or seeds, and nothing else."""
+    files, folders = r"events\.out\.tfevents\..*|projector_config\.pbtxt|\d{5}", r"train|val|test|seed-\d+"
+    return folder.is_dir() and all(
+        re.fullmatch(files, path.name) or (re.fullmatch(folders, path.name) and not path.is_symlink() and _is_log(path))
+        for path in folder.iterdir()
+    )
 
 
 def _folders(config: Config, name: str) -> Folders:
@@ -103,10 +120,11 @@ def _folders(config: Config, name: str) -> Folders:
 
 
 def _remove(folders: Folders) -> None:
-    """Remove a run's folders, unless it is still training."""
-    if folders.lock.exists():
-        with take_lock(folders.lock):
-            pass
+    """Remove a run's folders, or those of several seeds, unless they are still training."""
+    for lock in (folders.lock, *folders.run_dir.glob("seed-*/.lock")):
+        if lock.exists():
+            with take_lock(lock):
+                pass
     for folder in (folders.run_dir, folders.log_path):
         if folder.exists():
             shutil.rmtree(folder)
@@ -132,10 +150,10 @@ def _claim(folders: Folders) -> bool:
 
 def link_latest(run_dir: Path) -> None:
     """Let `outputs/latest` lead to this run, unless links can't be made or `latest` is a folder."""
-    link = run_dir.parent / "latest"
-    scratch = run_dir.parent / f".latest.{os.getpid()}"
+    output_dir = run_dir.parent.parent if is_seeds_dir(run_dir.parent) else run_dir.parent
+    link, scratch = output_dir / "latest", output_dir / f".latest.{os.getpid()}"
     try:
-        scratch.symlink_to(run_dir.name, target_is_directory=True)
+        scratch.symlink_to(run_dir.relative_to(output_dir), target_is_directory=True)
         scratch.replace(link)
     except OSError:
         scratch.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from vae.model.build import model_from_state
 from vae.runs import folders
 from vae.runs.folders import Folders, relative_to_run
 from vae.runs.run import Run
+from vae.runs.seeds import SeedGroup
 from vae.system import checkpoint, memory
-from vae.system.console import Console
+from vae.system.console import Console, short_path
 from vae.system.distributed import process_group
-from vae.system.errors import UsageError
+from vae.system.errors import UsageError, UserError, one_line, tell
+from vae.system.files import FileError
+from vae.system.program import PROGRAM
+from vae.training.divergence import DivergedError
 
 # The knobs that may differ between a run and its continuation; all others define the run.
 RESUMABLE = {"num_epochs", "device", "compile", "threads", "data_dir", "checkpoint_every", "sample_every"}
@@ -26,7 +31,21 @@ RESUMABLE |= {"tsne_samples", "gif", "quiet", "final_eval", "num_importance_samp
 
 @memory.explain_out_of_memory()
 def train(given: dict[str, Any]) -> int:
-    """Train a new run with the knobs given on the command line. Returns the exit code."""
+    """Train a new run with the knobs given on the command line, or one for each of `--seeds`. Returns the exit code."""
+    return _train_seeds(given) if "seeds" in given else _train_run(given)
+
+
+@memory.explain_out_of_memory()
+def resume(given: dict[str, Any]) -> int:
+    """Continue the run in the folder `given["resume"]`, or the runs of `--seeds` in it. Returns the exit code."""
+    given = dict(given)
+    run_dir = Path(os.path.realpath(given.pop("resume")))
+    if not run_dir.is_dir():
+        raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
+    return _resume_seeds(run_dir, given) if folders.is_seeds_dir(run_dir) else _resume_run(run_dir, given)
+
+
+def _train_run(given: dict[str, Any]) -> int:
     config = presets.configure(given)
     with process_group(config.device) as processes:
         if processes.is_main:
@@ -39,20 +58,14 @@ def train(given: dict[str, Any]) -> int:
             return run.train()
 
 
-@memory.explain_out_of_memory()
-def resume(given: dict[str, Any]) -> int:
-    """Continue the run in the folder `given["resume"]`. Returns the exit code."""
-    given = dict(given)
-    run_dir = Path(os.path.realpath(given.pop("resume")))
-    if not run_dir.is_dir():
-        raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
+def _resume_run(run_dir: Path, given: dict[str, Any]) -> int:
     last = run_dir / "checkpoints" / "last.pt"
     state = checkpoint.load(last)
     model_from_state(state, last)  # fails if the weights don't belong to the configuration
     stored = stored_config(state["config"], last)
     config = _continued(stored, given, run_dir=run_dir, relative_dirs=state["places"])
     if config.num_epochs < state["epoch"]:
-        raise UsageError(f"--num_epochs {config.num_epochs}: the run has done {state['epoch']} epochs already")
+        raise UsageError(f"--num_epochs {config.num_epochs}: the run has reached epoch {state['epoch']} already")
     with (
         process_group(config.device) as processes,
         Console(quiet=config.quiet or not processes.is_main) as console,
@@ -66,13 +79,68 @@ def resume(given: dict[str, Any]) -> int:
         return run.train()
 
 
+def _train_seeds(given: dict[str, Any]) -> int:
+    _check_one_process()
+    return _train_group(SeedGroup.create(given), {})
+
+
+def _resume_seeds(run_dir: Path, given: dict[str, Any]) -> int:
+    _check_one_process()
+    group = SeedGroup.open(run_dir)
+    _check_resumable(presets.configure(group.flags), given)
+    group.change(given)
+    return _train_group(group, given)
+
+
+def _check_one_process() -> None:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("--seeds is for a single process: under torchrun, give one --seed at a time")
+
+
+def _train_group(group: SeedGroup, given: dict[str, Any]) -> int:
+    """Train the seeds that are not finished; one that fails by itself leaves the others their turn."""
+    console = Console(quiet=presets.configure(group.flags).quiet)
+    name = shlex.quote(short_path(group.run_dir))
+    unfinished = []
+    with group.lock():
+        for number, seed in enumerate(group.seeds, start=1):
+            if group.is_finished(seed):
+                continue
+            console.say(f"seed {seed}, {number} of {len(group.seeds)}")
+            try:
+                code = _train_seed(group, seed, given)
+            except (DivergedError, SeedError) as error:
+                tell(f"error: seed {seed}: {one_line(error)}")
+                unfinished.append(seed)
+                continue
+            except KeyboardInterrupt:
+                console.say(f"continue with  {PROGRAM} --resume {name}")
+                raise
+            if code:
+                return code
+        group.report(console)
+    if unfinished:
+        raise UserError(f"not finished: seed {', '.join(map(str, unfinished))}; see above, then --resume {name}")
+    return 0
+
+
+class SeedError(UserError):
+    """One of several seeds has a run that can't be continued."""
+
+
+def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any]) -> int:
+    run_dir = group.dir_of(seed)
+    if not (run_dir / "checkpoints" / "last.pt").exists():
+        return _train_run(group.flags_of(seed))
+    try:
+        return _resume_run(run_dir, given)
+    except FileError as error:
+        raise SeedError(f"{error}; to train this seed anew, remove {short_path(run_dir)}") from None
+
+
 def _continued(stored: Config, given: dict[str, Any], *, run_dir: Path, relative_dirs: dict[str, str]) -> Config:
     """The stored configuration with the flags that may change, and its folders as seen from here."""
-    for name, value in given.items():
-        if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
-            raise UsageError(
-                f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
-            )
+    _check_resumable(stored, given)
     dirs = {
         name: os.path.normpath(run_dir / relative_dirs[name])
         for name in ("data_dir", "log_dir")
@@ -80,3 +148,12 @@ def _continued(stored: Config, given: dict[str, Any], *, run_dir: Path, relative
     }
     changed = {name: value for name, value in given.items() if name in RESUMABLE}
     return dataclasses.replace(stored, **{**dirs, "output_dir": str(run_dir.parent), "quiet": False, **changed})
+
+
+def _check_resumable(stored: Config, given: dict[str, Any]) -> None:
+    """Refuse flags that would make it another run."""
+    for name, value in given.items():
+        if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
+            raise UsageError(
+                f"--{name} belongs to the run (it is {getattr(stored, name)}): start a new one to change it"
+            )

@@ -12,22 +12,25 @@ from typing import Any
 
 import torch
 
-from vae.config import Config
+from vae.config import Config, presets
 from vae.data.datasets import Splits
 from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import finish
 from vae.runs.folders import Folders, relative_to_run
-from vae.runs.record import read_metrics
+from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
 from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_json
+from vae.system.program import PROGRAM
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
+
+SLOW = 3  # an epoch that takes so many times as long as the fastest is worth a remark
 
 
 class Run:
@@ -49,6 +52,7 @@ class Run:
             torch.set_num_threads(config.threads)
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
+        self._fastest = float("inf")  # seconds of an epoch
         self.device = machine.resolve_device(processes.device or config.device)
         self.splits = self._load_data(config, fallback).to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
@@ -105,17 +109,23 @@ class Run:
         device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
         parameters = self.learner.parameters
         self.description = summary.describe_run(self.config, self.splits, parameters=parameters, device=device)
+        self.description["started"] = started(self.folders.run_dir, sum(row["seconds"] for row in rows)).isoformat()
         write_json(self.folders.config, self.description)
         self._cleanup.enter_context(silent_writer_thread())
-        self.tracker = Tracker(self.folders.metrics, self.folders.log_path, rows)
+        self.tracker = Tracker(
+            self.folders.metrics,
+            self.folders.log_path,
+            rows,
+            splits=[name for name in summary.SPLITS if getattr(self.splits, name)],
+            knobs=presets.telling_knobs(self.config),
+            description=summary.markdown(self.config, self.description),
+        )
         self._cleanup.callback(self.tracker.close)
         self.pictures = Pictures(
             self.folders.run_dir,
             self.splits,
-            conditional=self.config.conditional,
-            seed=self.config.seed,
+            config=self.config,
             protocol=self.description["protocol"],
-            each_scatter=self.config.gif,
         )
 
     def close(self) -> None:
@@ -136,7 +146,7 @@ class Run:
         """Train to the last epoch. Returns the exit code: 0, or 130 / 143 if a signal stopped it."""
         if self.pictures:
             table = summary.header(self.config, self.splits, self.description, self.folders.run_dir, self.learner.epoch)
-            self.console.table("VAE: losses are recon + KL in nats per image, lower is better", table)
+            self.console.table("VAE: loss = recon + KL in nats per image, lower is better; * the lowest so far", table)
         with Stopper() as stopper:
             try:
                 self._train_epochs(stopper)
@@ -145,9 +155,11 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
-                    self.console.say(f"stopped by {stopped}: {self.folders.last} holds epoch {self.learner.epoch}")
-                    run_dir = shlex.quote(short_path(self.folders.run_dir))
-                    self.console.say(f"continue with  python main.py --resume {run_dir}")
+                    reached = f"after epoch {self.learner.epoch} of {self.config.num_epochs}"
+                    run_dir = short_path(self.folders.to_resume)
+                    saved = short_path(self.folders.last)
+                    again = f"{PROGRAM} --resume {shlex.quote(run_dir)}"
+                    self.console.table(f"stopped by {stopped} {reached}", [("saved", saved), ("continue", again)])
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
@@ -161,23 +173,24 @@ class Run:
             if self.processes.world_size == 1:  # several processes stop together, after an epoch
                 raise_if_stopped()
 
-        self.console.start_bar(num_epochs * images, self.learner.epoch * images)
+        self.console.start_bar(num_epochs * images, self.learner.epoch * images, whole="the run")
         gc.freeze()  # garbage collection skips what exists by now, which saves milliseconds each time
         self._cleanup.callback(gc.unfreeze)
         while self.learner.epoch < num_epochs:
             if self.learner.epoch and self.learner.to_compile:
                 self._compile()
-            self.console.epoch_begins(self.learner.epoch + 1, num_epochs)
+            self.console.title_bar(f"epoch {self.learner.epoch + 1}/{num_epochs}:")
             row = self.learner.learn(on_batch)
             if self.pictures:
-                self._save_epoch(row, self.pictures)
-            losses = f"train {-row['train/elbo']:.2f}, test {-row['test/elbo']:.2f}"
-            self.console.epoch_ends(summary.epoch_line(row, num_epochs), losses)
+                is_best = summary.is_best(row, self.tracker.rows)
+                self._save_epoch(row, self.pictures, is_best=is_best)
+                self.console.say_fitting(summary.epoch_lines(row, num_epochs, is_best=is_best))
+                self._note_slowness(row["seconds"])
             self._stop_together(stopper)
 
     def _compile(self) -> None:
         """Compile the training step: after the first epoch, when a person has seen that training works."""
-        self.console.say("compiling the training step, once ...")
+        self.console.status("compiling the training step, once")
         started = time.perf_counter()
         try:
             self.learner.compile()
@@ -196,17 +209,28 @@ class Run:
             if count:
                 raise Stopped(number)
 
-    def _save_epoch(self, row: dict[str, Any], pictures: Pictures) -> None:
+    def _note_slowness(self, seconds: float) -> None:
+        """Say when an epoch takes several times as long as the fastest before it, and what helps."""
+        if seconds > SLOW * self._fastest and seconds > self._fastest + 1:
+            cause = "other programs may be using the processor"
+            line = f"note: this epoch took {seconds:.1f} s, the fastest {self._fastest:.1f} s; {cause}."
+            if self.device.type == "cpu" and torch.get_num_threads() > 1:
+                run_dir = shlex.quote(short_path(self.folders.to_resume))
+                line += f" If that stays so, Ctrl-C and --resume {run_dir} --threads 1 may help."
+            self.console.say(line)
+            self._fastest = seconds  # say so again only after faster epochs
+        self._fastest = min(self._fastest, seconds)
+
+    def _save_epoch(self, row: dict[str, Any], pictures: Pictures, *, is_best: bool) -> None:
         """Draw, log and save an epoch; the checkpoint comes last, so that all earlier files agree with it."""
         epoch, every = row["epoch"], self.config.sample_every
         if every and (epoch == 1 or epoch % every == 0 or epoch == self.config.num_epochs):
-            for tag, sheet in pictures.draw_epoch(self.learner.eval_model, epoch).items():
+            for tag, sheet in pictures.draw_epoch(self.learner.eval_model, row).items():
                 self.tracker.log_image(tag, sheet, epoch)
             gc.collect()  # figures contain reference cycles and take megabytes each
-        earlier = [past["val/loss"] for past in self.tracker.rows if "val/loss" in past]
         self.tracker.log_epoch(row)
         state = self._state()
-        if "val/loss" in row and row["val/loss"] < min(earlier, default=float("inf")):
+        if is_best and "val/loss" in row:
             checkpoint.save(self.folders.best, state)
         if self.config.checkpoint_every and epoch % self.config.checkpoint_every == 0:
             checkpoint.save(self.folders.checkpoints / f"epoch_{epoch:03d}.pt", state)

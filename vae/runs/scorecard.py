@@ -79,7 +79,7 @@ def evaluate_fully(
         raise_if_stopped()
 
     settings: dict[str, Any] = {"binarize": binarize, "num_importance_samples": num_importance_samples}
-    console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating")
+    console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating:")
     try:
         cache_dir = data_dir / "classifiers"
         scores = evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae.config import Config
+from vae.config import Config, presets
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.losses import Terms
-from vae.system.console import Table, short_path
+from vae.system.console import Line, Span, Table, short_path
 from vae.system.machine import git_commit, peak_memory_mb, versions
 
 SPLITS = ("train", "val", "test")
@@ -48,6 +49,28 @@ def describe_run(config: Config, splits: Splits, *, parameters: int, device: str
     }
 
 
+def markdown(config: Config, description: dict[str, Any]) -> str:
+    """The command that trains a run again, what defines the run, and every knob; in bold, those changed in its preset.
+
+    `description` is `describe_run`'s.
+    """
+    about = {"data": description["dataset"], "protocol": description["protocol"], "model": config.model_name}
+    about |= {"recipe": config.recipe, "parameters": f"{description['parameters']:,}", "device": description["device"]}
+    usual = presets.configure({"preset": config.preset}).to_dict()
+    lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in about.items())]
+    for name, value in config.to_dict().items():
+        lines.append(f"| {name} | {f'**{_cell(value)}**' if value != usual[name] else _cell(value)} |")
+    origin = {"commit": description["git_commit"] or "unknown", **description["versions"]}
+    lines += [f"| {name} | {_cell(value)} |" for name, value in origin.items()]
+    return "\n".join([f"    {presets.command_line(config)}", "", *lines])
+
+
+def _cell(value: Any) -> str:
+    """A value in a table's cell, in Markdown."""
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text.replace("|", r"\|")
+
+
 def header(config: Config, splits: Splits, description: dict[str, Any], run_dir: Path, epochs_done: int) -> Table:
     """What a person should know before the first epoch ends; `description` is `describe_run`'s."""
     sizes = [f"{len(splits.train):,} train", f"{len(splits.test):,} test"]
@@ -63,7 +86,7 @@ def header(config: Config, splits: Splits, description: dict[str, Any], run_dir:
         ("watch", f"tensorboard --logdir {short_path(Path(config.log_dir))}"),
     ]
     if epochs_done:
-        table.insert(0, ("resume", f"{epochs_done} of {config.num_epochs} epochs are done"))
+        table.insert(0, ("resume", f"after epoch {epochs_done} of {config.num_epochs}"))
     return table
 
 
@@ -93,11 +116,31 @@ def results(splits: Splits, rows: list[dict[str, Any]], *, protocol: str, parame
     }
 
 
-def epoch_line(row: dict[str, Any], num_epochs: int) -> str:
-    """An epoch in a line: losses with their terms in nats per image, seconds, and speed."""
-    losses = [f"{split} {Terms.of(row, split)}" for split in ("train", "val", "test") if f"{split}/loss" in row]
-    epoch = f"epoch {row['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
-    return "  ".join([epoch, *losses, f"{row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"])
+def epoch_lines(row: dict[str, Any], num_epochs: int, *, is_best: bool) -> list[Line]:
+    """An epoch in a line, from the fullest form to the shortest: losses with their terms in nats per image, and times.
+
+    `is_best` marks the lowest loss so far: of the validation images, or of the test images if there are none.
+    """
+    splits = [split for split in SPLITS if f"{split}/loss" in row]
+    marked = splits[1] if is_best else ""
+    seconds, speed = f"  {row['seconds']:.1f} s", f", {row['images_per_second']:,.0f} images/s"
+
+    def line(with_terms: Sequence[str], times: str) -> Line:
+        spans = [Span(f"epoch {row['epoch']:>{len(str(num_epochs))}}/{num_epochs}")]
+        for split in splits:
+            total, _, terms = str(Terms.of(row, split)).partition(" ")
+            spans += [Span(f"  {split} ", "faint"), Span(total, "best" if split == marked else "bold")]
+            spans += [Span(f" {terms}")] * (split in with_terms) + [Span(" *", "best")] * (split == marked)
+        return [*spans, Span(times, "faint")]
+
+    shorter = [(splits[number:], "") for number in range(len(splits) + 1)]  # without the terms of more and more splits
+    return [line(*form) for form in ((splits, seconds + speed), (splits, seconds), *shorter)]
+
+
+def is_best(row: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> bool:
+    """Whether an epoch has the lowest validation loss so far, or test loss if no images are held out."""
+    tag = "val/loss" if "val/loss" in row else "test/loss"
+    return row[tag] < min((past[tag] for past in earlier), default=float("inf"))
 
 
 def closing_table(results: dict[str, Any], run_dir: Path) -> Table:
@@ -119,6 +162,6 @@ def closing_table(results: dict[str, Any], run_dir: Path) -> Table:
         ("latents", f"{active} of {latents} active{idle}"),
         ("speed", speed),
         ("pictures", ", ".join(sorted(path.name for path in run_dir.glob("*.png")))),
-        ("report", f"{short_path(run_dir / 'report.html')}: open it in a browser"),
+        ("report", f"{short_path(run_dir / 'report.html')}, for the browser"),
         ("files", f"{short_path(run_dir)} (checkpoints/last.pt, metrics.jsonl, results.json)"),
     ]

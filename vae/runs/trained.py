@@ -12,10 +12,14 @@ from vae.data.datasets import Split, Splits, load_splits
 from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.model.build import model_from_state
+from vae.plots.canvas import subtitle_of
 from vae.runs import summary
-from vae.system import checkpoint, machine
+from vae.runs.record import read_metrics
+from vae.system import machine, weights
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
+from vae.system.files import FileError
+from vae.system.program import PROGRAM
 from vae.system.schema import find_misfit
 
 MAX_TEXT = 300  # characters of a caption
@@ -30,7 +34,7 @@ class Trained:
 
     def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
         self.path = path.resolve()
-        self._state = checkpoint.load(path)
+        self._state = weights.load(path)
         self.device = machine.resolve_device(device)
         self.model = model_from_state(self._state, path).to(self.device)
         self.config = stored_config(self._state["config"], path)
@@ -98,13 +102,35 @@ class Trained:
         """Empty if the data has no classes."""
         return tuple(self._captions["class_names"])
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a file of the model's weights says of them: the entries of a checkpoint that `open_run` needs too."""
+        names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
+        return {name: self._state[name] for name in names} | {"places": {}, "shown": self._captions}
+
     def subtitle(self, *more: str) -> str:
         """The line under a picture's title."""
-        return " · ".join([self.title, f"epoch {self.epoch}", self.protocol, *more])
+        return subtitle_of(
+            self.title,
+            self.config.model_name,
+            seed=self.config.seed,
+            epoch=self.epoch,
+            protocol=self.protocol,
+            minus_elbo=self._minus_elbo,
+            more=more,
+        )
+
+    @cached_property
+    def _minus_elbo(self) -> float | None:
+        """The test set's after the model's epoch, as the run recorded it; `None` if it has no usable record."""
+        try:
+            return -read_metrics(self.run_dir / "metrics.jsonl", self.epoch)[-1]["test/elbo"] if self.run_dir else None
+        except (FileError, IndexError):  # a run's first checkpoint is of epoch 0
+            return None
 
 
 def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
-    """Open a run's folder (its `checkpoints/last.pt`) or a checkpoint file.
+    """Open a run's folder (its `checkpoints/last.pt`), a checkpoint file or an exported .safetensors.
 
     Args:
         path: `outputs/latest` is the newest run, even where links can't be made.
@@ -129,9 +155,10 @@ def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_
 
 def _newest(output_dir: Path) -> Path:
     """The run in `output_dir` whose last checkpoint is the newest."""
-    checkpoints = sorted(output_dir.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
+    all_runs = (*output_dir.glob("*/checkpoints/last.pt"), *output_dir.glob("*/seed-*/checkpoints/last.pt"))
+    checkpoints = sorted(all_runs, key=lambda path: path.stat().st_mtime)
     if not checkpoints:
-        raise CheckpointError(f"no run in {output_dir}: train one (python main.py), or name one (--run, --checkpoint)")
+        raise CheckpointError(f"no run in {output_dir}: train one ({PROGRAM}), or name one (--run, --checkpoint)")
     return checkpoints[-1].parent.parent
 
 

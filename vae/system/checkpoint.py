@@ -15,21 +15,24 @@ from vae.system.memory import is_out_of_memory
 from vae.system.schema import find_misfit
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-SCHEMA: dict[str, Any] = {
+MODEL: dict[str, Any] = {
     "format": int,
     "model_state": dict,
-    "trained_state": dict,
-    "optimizer_state": dict,
-    "scaler_state": dict,
     "latent_dim": int,
     "image_shape": [int],
     "num_classes": int,
     "config": dict,
     "epoch": int,
-    "random_state": dict,
     "fallback": str,
     "places": dict,
-}
+}  # what a model is built from
+SCHEMA: dict[str, Any] = {
+    **MODEL,
+    "trained_state": dict,
+    "optimizer_state": dict,
+    "scaler_state": dict,
+    "random_state": dict,
+}  # what a run goes on from
 
 
 class CheckpointError(FileError):
@@ -83,12 +86,17 @@ def load(path: Path) -> dict[str, Any]:
     state = read(path)
     state = state if isinstance(state, dict) else {}
     state.setdefault("trained_state", {})  # missing in files from before there were averaged weights
-    missing = [name for name in SCHEMA if name not in state]
+    return check(state, SCHEMA, path)
+
+
+def check(state: dict[str, Any], schema: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what was read from `path` if it fits MODEL or SCHEMA; a `CheckpointError` says in one line why not."""
+    missing = [name for name in schema if name not in state]
     if missing:
         raise CheckpointError(f"{path} is not a checkpoint of this program: it lacks {', '.join(missing)}")
     if type(state["format"]) is int and state["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}: update the program")
-    if misfit := find_misfit(state, SCHEMA):
+    if misfit := find_misfit(state, schema):
         raise CheckpointError(f"{path} is damaged: its {misfit} has the wrong type")
     sizes = [state["num_classes"] + 1, state["epoch"] + 1, state["latent_dim"], *state["image_shape"]]
     if len(state["image_shape"]) != 3 or not all(0 < size < 2**31 for size in sizes):

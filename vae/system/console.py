@@ -1,18 +1,37 @@
-"""What a person sees: lines and tables, one live progress bar, and warnings."""
+"""What a person sees: lines and tables that fit the terminal, one live progress bar, and warnings."""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from vae.system.errors import plain
 from vae.system.files import FileError
+
+UNLIMITED = 10_000  # columns
+NARROWEST = 20  # columns that a line is wrapped to
+RULE = 78  # columns of a warning's frame, at most
+
+
+class Span(NamedTuple):
+    """A part of a line in a style of its own: bold, faint, best or none."""
+
+    text: str
+    style: str = ""
+
+
+CODES = {"bold": "1", "faint": "2", "best": "1;32"}  # of ANSI terminals
+Line = Sequence[Span]
+Table = list[tuple[str, str]]
 
 
 class Console:
@@ -27,7 +46,10 @@ class Console:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that can't show × or – still gets its lines
+        # https://no-color.org: any value but the empty one means no colour
+        self.colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._bar: tqdm[Any] = tqdm(disable=True)
+        self._status: tqdm[Any] = tqdm(disable=True)
         self._handler = _ConsoleHandler(self)
 
     def __enter__(self) -> Console:
@@ -44,11 +66,43 @@ class Console:
         logger.setLevel(self._level_before)
 
     def say(self, line: str = "") -> None:
-        """Print a line that stays on the screen."""
+        """Print a line that stays on the screen, wrapped between words."""
+        for part in _wrapped(plain(line), terminal_width()):
+            self._print(part)
+
+    def say_fitting(self, lines: Iterable[Line]) -> None:
+        """Print the first of these lines that fits the terminal, or else the last; they go from long to short."""
+        width = terminal_width()
+        for line in lines:
+            if sum(len(span.text) for span in line) <= width:
+                break
+        self._print("".join(self._painted(plain(span.text), span.style) for span in line))
+
+    def table(self, title: str, rows: Table) -> None:
+        """Print a titled table of two columns; long values continue below themselves."""
+        indent = max((len(name) for name, _ in rows), default=0) + 4
+        for part in _wrapped(plain(title), terminal_width()):
+            self._print(self._painted(part, "bold"))
+        for name, value in rows:
+            first, *more = _wrapped(plain(value), max(terminal_width() - indent, NARROWEST))
+            self._print(self._painted(f"  {plain(name)}".ljust(indent), "faint") + first)
+            for part in more:
+                self._print(" " * indent + part)
+
+    def warn(self, *lines: str) -> None:
+        """Print a framed warning on stderr, even with `--quiet`."""
+        width = min(terminal_width(), RULE)
+        rule = "!" * width
+        parts = [part for line in lines for part in _wrapped(plain(line), width - 3)]
+        self._clear_status()
+        tqdm.write("\n".join([rule, *(f"!! {part}" for part in parts), rule]), file=sys.stderr)
+
+    def _print(self, line: str) -> None:
         if self.quiet:
             return
+        self._clear_status()
         try:
-            tqdm.write(plain(line), file=sys.stdout)
+            tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader of the pipe has left (`| head`); the training goes on
             self.quiet = True
@@ -56,27 +110,30 @@ class Console:
         except OSError as error:
             raise FileError(f"can't write to standard output: {error.strerror or error}") from None
 
-    def warn(self, *lines: str) -> None:
-        """Print a framed warning on stderr, even with `--quiet`."""
-        rule = "!" * 78
-        tqdm.write("\n".join([rule, *(f"!! {plain(line)}" for line in lines), rule]), file=sys.stderr)
+    def _painted(self, text: str, style: str) -> str:
+        return f"\033[{CODES[style]}m{text}\033[0m" if self.colored and style else text
 
-    def table(self, title: str, rows: list[tuple[str, str]]) -> None:
-        """Print a titled table of two columns."""
-        width = max(len(name) for name, _ in rows)
-        self.say(title)
-        for name, value in rows:
-            self.say(f"  {name:<{width}}  {value}")
+    def status(self, doing: str) -> None:
+        """Say what takes a while, on a line of its own that the next message replaces; in a log file it stays."""
+        self._clear_status()
+        if not sys.stderr.isatty():
+            self.say(f"{doing} ...")
+        elif not self.quiet:
+            self._status = tqdm(bar_format="{desc}", desc=f"{doing} ...", leave=False, dynamic_ncols=True)
 
-    def start_bar(self, total: int, done: int = 0, *, unit: str = "images", title: str = "") -> None:
-        """Show the progress bar, over `total` images or another unit of which some are done already."""
-        hidden = self.quiet or not sys.stderr.isatty()
-        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}"
+    def _clear_status(self) -> None:
+        self._status.close()
+        self._bar.unpause()  # its rate and the time left are without what the status was about
+
+    def start_bar(self, total: int, done: int = 0, *, unit: str = "images", title: str = "", whole: str = "") -> None:
+        """Show the progress bar, over `total` images or another unit of which some are done; `whole` names them all."""
+        self._clear_status()
+        left = "{elapsed}, {remaining} left, {rate_fmt}"
         self._bar = tqdm(
             total=total,
             initial=done,
-            disable=hidden,
-            bar_format=layout,
+            disable=self.quiet or not sys.stderr.isatty(),
+            bar_format=f"{{desc}} {{percentage:3.0f}} % of {whole or f'all {unit}'} |{{bar}}| {left}",
             dynamic_ncols=True,
             leave=False,
             desc=title,
@@ -88,27 +145,38 @@ class Console:
         """Count more images as done."""
         self._bar.update(count)
 
-    def epoch_begins(self, epoch: int, num_epochs: int) -> None:
-        """Show the epoch's number on the bar."""
-        self._bar.set_description_str(f"epoch {epoch}/{num_epochs}", refresh=False)
-
-    def epoch_ends(self, line: str, figures: str) -> None:
-        """Print the epoch's line, and show its figures on the bar."""
-        self.say(line)
-        self._bar.set_postfix_str(figures)
+    def title_bar(self, title: str) -> None:
+        """Show a title, such as the epoch's number, on the bar."""
+        self._bar.set_description_str(title, refresh=False)
 
     def close_bar(self) -> None:
-        """Remove the bar."""
+        """Remove the bar and the status."""
+        self._clear_status()
         self._bar.close()
 
 
-Table = list[tuple[str, str]]
+def terminal_width() -> int:
+    """Columns that a line may have; where stdout is no terminal, more than any line has: a log keeps whole lines."""
+    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else UNLIMITED
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line in parts that fit, broken between words; a path or a word that is longer stays whole."""
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def short_path(path: Path) -> str:
     """A path as a person types it: relative if it lies below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def duration(seconds: float) -> str:
+    """`52 s`, `1 min 17 s` or `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 class _ConsoleHandler(logging.Handler):

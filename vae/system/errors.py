@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 
 MAX_LENGTH = 600  # characters of a message
 
@@ -34,7 +36,10 @@ def one_line(error: BaseException) -> str:
 
 
 def tell(line: str) -> None:
-    """Print a line on stderr; of several processes started by torchrun, only rank 0 does."""
+    """Print a line on stderr, wrapped on a terminal; of several processes started by torchrun, only rank 0 does."""
     other_rank = os.environ.get("WORLD_SIZE", "1") != "1" and re.fullmatch("[1-9][0-9]*", os.environ.get("RANK", "0"))
-    if not other_rank:
-        print(line, file=sys.stderr)
+    if other_rank:
+        return
+    if sys.stderr.isatty():  # a log keeps it as one line
+        line = textwrap.fill(line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)

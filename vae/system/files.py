@@ -7,8 +7,8 @@ import errno
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,6 +23,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system 
 
 class FileError(UserError):
     """A file or folder that can't be read or written."""
+
+
+class LockedError(FileError):
+    """A lock that another process holds."""
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -50,22 +54,37 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
-def take_lock(path: Path) -> AbstractContextManager[object]:
-    """Lock a file until the returned context ends or this process dies, even by SIGKILL.
+@contextmanager
+def take_lock(path: Path) -> Iterator[None]:
+    """Lock a file while the `with` block runs; the lock ends with this process, even by SIGKILL.
 
-    An existing file keeps its content, and a symbolic link is refused: in a stranger's run it may lead to any file.
-    Nothing is locked on a file system without locks.
+    The file is removed before the lock is released, so a contender that has opened it holds a file without a name,
+    which filelock notices. What a killed process leaves is locked and removed by the next one. An existing file keeps
+    its content, and a symbolic link is refused: in a stranger's run it may lead to any file. Nothing is locked on a
+    file system without locks.
     """
     from filelock import FileLock, Timeout  # imported here to keep --help fast
 
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        return FileLock(path, timeout=0, fallback_to_soft=False).acquire()
+        lock.acquire()
     except Timeout:
-        raise FileError(f"{path.parent} is being trained by another process") from None
+        raise LockedError(f"{path.parent} is being trained by another process") from None
     except OSError as error:
-        if error.errno in NO_LOCKS:
-            return nullcontext()
-        raise FileError(f"can't write {path}: {error.strerror or error}") from None
+        if error.errno not in NO_LOCKS:
+            raise FileError(f"can't write {path}: {error.strerror or error}") from None
+        _remove_if_empty(path)
+    try:
+        yield
+    finally:
+        _remove_if_empty(path)
+        lock.release()
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):  # it is gone with its folder, or Windows removes it on release
+        if not path.stat().st_size:
+            path.unlink()
 
 
 def write_npz(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:

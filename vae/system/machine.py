@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
+from vae import __version__
 from vae.system.errors import UsageError
+from vae.system.wording import plural
 
 
 def resolve_device(name: str) -> torch.device:
@@ -43,7 +45,7 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()
-    return f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+    return f"{device}, {threads} {plural(threads, 'thread')}" if device.type == "cpu" else str(device)
 
 
 def peak_memory_mb() -> float | None:
@@ -59,19 +61,24 @@ def peak_memory_mb() -> float | None:
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
     packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
-    own = {"python": platform.python_version(), "torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
+    own = {"vae-mnist": __version__, "python": platform.python_version()}
+    own |= {"torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
     return own | {name: version(name) for name in packages}
 
 
-def git_commit() -> str | None:
-    """The commit of this code, with `+changes` if files differ from it; `None` outside git."""
-    here = Path(__file__).resolve().parent
+def git_commit(file: Path = Path(__file__)) -> str | None:
+    """The commit of this code, with `+changes` if files differ from it; `None` unless git tracks `file`.
+
+    An installed package may lie in somebody else's repository, whose commit says nothing about this code.
+    """
+    file = file.resolve()
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        command = ["git", "-C", str(file.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None

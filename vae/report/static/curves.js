@@ -1,5 +1,5 @@
 "use strict";
-// The training curves: three panels that share one cursor over the epochs.
+// Curves over the epochs: panels that share one cursor. A line may end before the others, and have a band around it.
 
 const SIZE = { width: 340, height: 190, left: 40, right: 10, top: 8, bottom: 24 };
 
@@ -9,6 +9,9 @@ function svg(tag, attributes, ...children) {
   made.append(...children);
   return made;
 }
+
+let clips = 0; // made so far: each needs an id of its own
+const reading = (value) => (value === null ? "–" : value.toFixed(2));
 
 /** Round numbers, at most `most` of them, from low to high. */
 function ticks(low, high, most, whole) {
@@ -21,17 +24,26 @@ function ticks(low, high, most, whole) {
   return { values, digits: Math.max(0, -Math.floor(Math.log10(step))) };
 }
 
-function startCurves({ epochs, panels }) {
+/**
+ * Draw panels into an element, and let pointer and keys move their cursor.
+ * @param group the element; the last output before it says the epoch.
+ * @param chart epochs; panels, each a title and lines by name, with null for no value; and optionally by name `styles`,
+ *     the class of a line, which is else its name; `bands` of a panel, the lower and the upper values; and `isNamed`,
+ *     whether the panels name their lines.
+ */
+function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const { width, height, left, right, top, bottom } = SIZE;
   const first = epochs[0], last = epochs.at(-1);
   const toX = (epoch) => left + ((epoch - first) / (last - first || 1)) * (width - left - right) * (last > first ? 1 : 0);
-  const group = byId("curves");
+  const output = group.previousElementSibling.querySelector("output");
+  const styleOf = (name) => styles[name] ?? name;
   let at = epochs.length - 1;
 
   /** One panel; returns a function that moves its cursor to the epoch at `at`. */
-  function draw({ title, lines }) {
-    const late = Object.values(lines).flatMap((line) => line.slice(Math.floor(epochs.length / 10)));
-    const low = Math.min(...late), high = Math.max(...late);
+  function draw({ title, lines, bands = {} }) {
+    const full = Object.values(lines).map((line) => line.filter((value) => value !== null));
+    const late = full.flatMap((line) => line.slice(Math.floor(line.length / 10))); // the first tenth would flatten the rest
+    const low = Math.min(...late), high = Math.max(...late), highest = Math.max(...full.flat()), lowest = Math.min(...full.flat());
     const margin = 0.07 * (high - low) || 1;
     const toY = (value) => top + (1 - (value - low + margin) / (high - low + 2 * margin)) * (height - top - bottom);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
@@ -43,22 +55,31 @@ function startCurves({ epochs, panels }) {
     for (const epoch of ticks(first, last, 5, true).values) {
       picture.append(svg("text", { x: toX(epoch), y: height - 6, "text-anchor": "middle" }, String(epoch)));
     }
-    const clip = `clip-${title.length}-${panels.findIndex((panel) => panel.title === title)}`;
+    const clip = `clip-${clips++}`;
     picture.append(svg("clipPath", { id: clip }, svg("rect", { x: left - 4, y: top - 4, width: width - left - right + 8, height: height - top - bottom + 8 })));
+    const cut = (text, y) => picture.append(svg("text", { x: left + 0.4 * (width - left), y }, text));
+    if (highest > high + margin) cut(`↑ from ${highest.toFixed(vertical.digits)}`, top + 6);
+    if (lowest < low - margin) cut(`↓ from ${lowest.toFixed(vertical.digits)}`, height - bottom - 4);
     const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom });
     picture.append(cursor);
     const readings = element("p", { className: "readings" });
-    const dots = Object.entries(lines).map(([split, line]) => {
-      const path = line.map((value, i) => `${i ? "L" : "M"}${toX(epochs[i]).toFixed(1)} ${toY(value).toFixed(1)}`).join("");
-      picture.append(svg("path", { class: split, d: path, "clip-path": `url(#${clip})` }));
-      const dot = svg("circle", { class: split, r: 3.5, "clip-path": `url(#${clip})` });
+    const trace = (values) => values.map((value, i) => (value === null ? null : `${toX(epochs[i]).toFixed(1)} ${toY(value).toFixed(1)}`)).filter((place) => place !== null);
+    for (const [name, [lower, upper]] of Object.entries(bands)) {
+      const outline = `M${[...trace(lower), ...trace(upper).reverse()].join("L")}Z`;
+      picture.append(svg("path", { class: `band ${styleOf(name)}`, d: outline, "clip-path": `url(#${clip})` }));
+    }
+    const dots = Object.entries(lines).map(([name, line]) => {
+      picture.append(svg("path", { class: `line ${styleOf(name)}`, d: `M${trace(line).join("L")}`, "clip-path": `url(#${clip})` }));
+      const dot = svg("circle", { class: styleOf(name), r: 3.5, "clip-path": `url(#${clip})` });
       picture.append(dot);
       const value = element("b", {});
-      readings.append(element("span", { className: split }, element("i", {}), `${split} `, value));
+      readings.append(element("span", { className: styleOf(name), title: name }, element("i", {}), isNamed ? `${name} ` : "", value));
       return () => {
+        const here = line[at];
+        dot.setAttribute("visibility", here === null ? "hidden" : "visible");
         dot.setAttribute("cx", toX(epochs[at]));
-        dot.setAttribute("cy", toY(line[at]));
-        value.textContent = line[at].toFixed(2);
+        dot.setAttribute("cy", toY(here ?? low));
+        value.textContent = reading(here);
       };
     });
     group.append(element("figure", { className: "panel" }, element("figcaption", {}, title), readings, picture));
@@ -72,10 +93,10 @@ function startCurves({ epochs, panels }) {
   function moveTo(index) {
     at = Math.max(0, Math.min(epochs.length - 1, index));
     for (const move of movers) move();
-    byId("epoch").textContent = `epoch ${epochs[at]}`;
+    output.textContent = `epoch ${epochs[at]}`;
     group.ariaValueNow = epochs[at];
     group.ariaValueText = `epoch ${epochs[at]}: ${panels
-      .map(({ title, lines }) => `${title} ${Object.entries(lines).map(([split, line]) => `${split} ${line[at].toFixed(2)}`).join(", ")}`)
+      .map(({ title, lines }) => `${title} ${Object.entries(lines).map(([name, line]) => `${name} ${reading(line[at])}`).join(", ")}`)
       .join("; ")}`;
   }
 
@@ -104,4 +125,5 @@ function startCurves({ epochs, panels }) {
   });
 }
 
-startCurves(data.curves);
+const charts = document.querySelectorAll(".curves");
+[data.curves].flat().forEach((chart, i) => startCurves(charts[i], chart));

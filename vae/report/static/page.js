@@ -1,5 +1,5 @@
 "use strict";
-// Opens pictures large, and copies the command.
+// Opens pictures large, and copies the command where a page has one.
 
 const viewer = byId("viewer");
 for (const button of document.querySelectorAll(".picture")) {
@@ -12,7 +12,7 @@ for (const button of document.querySelectorAll(".picture")) {
 }
 viewer.addEventListener("click", () => viewer.close());
 
-byId("copy").addEventListener("click", async () => {
+byId("copy")?.addEventListener("click", async () => {
   const command = byId("command");
   try {
     await navigator.clipboard.writeText(command.textContent);

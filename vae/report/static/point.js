@@ -1,17 +1,8 @@
 "use strict";
 // The point z that the explorer shows, and the morph that moves it between two test images.
 
-const byId = (id) => document.getElementById(id);
-const data = JSON.parse(byId("data").textContent);
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 const LAP = 2600; // milliseconds from one end of a morph to the other
-
-/** A new element with these properties, and children or text within. */
-function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 /** Paint pixels (C·H·W values; `scale` makes them 0 to 255) on a canvas, one each. */
 function paint(canvas, pixels, [channels, height, width], scale) {

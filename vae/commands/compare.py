@@ -1,0 +1,238 @@
+"""`compare`: runs side by side, on the screen, in two pictures and on one page."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae.commands.generate import sample
+from vae.config.options import Compare
+from vae.model.build import load_model
+from vae.plots.comparison import SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
+from vae.report import comparison as page
+from vae.report.page import as_data_address, thinned
+from vae.runs import comparison
+from vae.runs.catalog import RecordedRun, find_runs, is_run, read_run
+from vae.runs.comparison import Group
+from vae.runs.entries import Entry
+from vae.runs.folders import is_seeds_dir
+from vae.system.checkpoint import CheckpointError
+from vae.system.columns import NAME, Column, middle_cut, table_lines
+from vae.system.console import UNLIMITED, Console, short_path, terminal_width
+from vae.system.errors import UsageError
+from vae.system.files import FileError, write_atomic, write_json
+from vae.system.program import PROGRAM
+
+NUM_COLORS = 10
+FOLDER = "comparison"
+BEST = "*"
+WEIGHTS = {"−ELBO": 10, "recon": 6, "KL": 5, "NLL": 9, "seeds": 8, "epochs": 7, "parameters": 3, "time": 4}
+SEED = 0  # of the samples
+
+
+def run(options: Compare, console: Console) -> None:
+    """Print the tables; write curves.png, samples.png, comparison.json and comparison.html."""
+    runs = [run for run in select_runs(options, console) if _has_epochs(run, console)]
+    if len(runs) < 2:
+        raise UsageError(f"{len(runs)} run to compare, and it takes two: see the list command")
+    groups = comparison.group_comparable(runs)
+    _print_tables(groups, console)
+    folder = _make_folder(options)
+    entries = [entry for group in groups for entry in group.entries]
+    rows = {entry.label: comparison.mean_rows(entry) for entry in entries}
+    subtitle = "; ".join(group.title for group in groups)
+    _draw_curves(folder / "curves.png", groups, rows, subtitle=subtitle)
+    console.status("drawing samples")
+    samples = folder / "samples.png"
+    has_samples = _draw_samples(samples, entries, console, subtitle=subtitle)
+    write_json(folder / "comparison.json", comparison.as_dict(groups))
+    text = _page(groups, rows, count=len(runs), samples=as_data_address(samples.read_bytes()) if has_samples else "")
+    write_atomic(folder / "comparison.html", lambda stream: stream.write(text.encode()))
+    written = ["curves.png", *(["samples.png"] if has_samples else []), "comparison.json", "comparison.html"]
+    console.say(f"wrote {', '.join(written)} to {short_path(folder)}")
+
+
+def select_runs(options: Compare, console: Console) -> list[RecordedRun]:
+    """The runs that the options name, each once, in the order in which they are named."""
+    output_dir = Path(options.output_dir)
+    if not output_dir.is_dir() and options.all:
+        raise UsageError(f"no runs in {output_dir}: train some first ({PROGRAM})")
+    known, damaged = find_runs(output_dir) if output_dir.is_dir() else ([], {})
+    if options.all:
+        for reason in damaged.values():
+            console.say(f"left out: {reason}")
+        return known
+    named = [run for word in options.runs for run in _named(word, output_dir, known)]
+    return list({os.path.realpath(run.path): run for run in named}.values())
+
+
+def _named(word: str, output_dir: Path, known: Sequence[RecordedRun]) -> list[RecordedRun]:
+    """The runs of one word: a pattern, a run's folder or name, or the folder of several seeds."""
+    name = Path(os.path.normpath(word)).as_posix()
+    below = name.removeprefix(f"{Path(os.path.normpath(output_dir)).as_posix()}/")
+    if any(letter in word for letter in "*?["):
+        matching = [run for run in known if fnmatch.fnmatchcase(run.name, below)]
+        if not matching:
+            raise UsageError(f"no run in {output_dir} matches {word!r}: see the list command")
+        return matching
+    for folder in (output_dir / word, Path(word)):
+        real = Path(os.path.realpath(folder))
+        if is_run(real):
+            same = [run for run in known if os.path.realpath(run.path) == str(real)]
+            return same or [read_run(real, short_path(real))]
+        if is_seeds_dir(real):
+            same = [run for run in known if os.path.realpath(run.path.parent) == str(real)]
+            return same or find_runs(real, prefix=f"{short_path(real)}/")[0]
+    near = difflib.get_close_matches(below, [run.name for run in known], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see the list command"
+    raise UsageError(f"{word!r} is no run, in {output_dir} or as a path ({hint})")
+
+
+def _has_epochs(run: RecordedRun, console: Console) -> bool:
+    if not run.epoch:
+        console.say(f"left out: {run.name} has done no epoch yet")
+    return bool(run.epoch)
+
+
+def _make_folder(options: Compare) -> Path:
+    """A new folder beside the runs, numbered if its name is taken; or `--output`, which must be empty."""
+    wanted = Path(options.output) if options.output else Path(options.output_dir) / FOLDER
+    try:
+        if options.output:
+            wanted.mkdir(parents=True, exist_ok=True)
+            if any(wanted.iterdir()) and not options.overwrite:
+                raise UsageError(f"{wanted} is not empty: choose another --output, or --overwrite its files")
+            return wanted
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        number, folder = 1, wanted
+        while True:
+            try:
+                folder.mkdir(exist_ok=options.overwrite and not is_run(folder))
+                return folder
+            except FileExistsError:
+                number += 1
+                folder = wanted.with_name(f"{FOLDER}-{number}")
+    except OSError as error:
+        raise FileError(f"can't make {wanted}: {error.strerror or error}") from None
+
+
+def _print_tables(groups: Sequence[Group], console: Console) -> None:
+    for group in groups:
+        rows = [comparison.cells(entry, group) for entry in group.entries]
+        columns = [Column("run", [entry.label for entry in group.entries], 0, is_number=False)]
+        for heading, weight in WEIGHTS.items():
+            marks = [f"{text} {BEST}" if is_best else text for text, is_best in (row[heading] for row in rows)]
+            room = "  " if any(is_best for _, is_best in (row[heading] for row in rows)) else ""
+            cells = [mark if mark.endswith(BEST) or not mark else mark + room for mark in marks]
+            columns.append(Column(heading + room, cells, weight))
+        for line in (group.title, *(f"  {line}" for line in table_lines(columns, terminal_width() - 2)), ""):
+            console.say(line)
+    _print_differences(groups, console)
+    console.say(f"nats per image of the test images; {BEST} the lowest of its kind; differences under 0.1 mean nothing")
+    for note in comparison.notes(groups):
+        console.say(note)
+
+
+def _print_differences(groups: Sequence[Group], console: Console) -> None:
+    """Print the knobs that differ: as a table or, where that is too wide, in words."""
+    knobs = comparison.differences(groups)
+    if not knobs:
+        return
+    labels = [entry.label for group in groups for entry in group.entries]
+    columns = [Column("what differs", labels, 0, is_number=False)]
+    columns += [Column(knob, [values[label] for label in labels], 0) for knob, values in knobs.items()]
+    lines = table_lines(columns, UNLIMITED)
+    if max(map(len, lines)) + 2 <= terminal_width():
+        for line in (*(f"  {line}" for line in lines), ""):
+            console.say(line)
+        return
+    rows = [(label, ", ".join(f"{knob} {values[label]}" for knob, values in knobs.items())) for label in labels]
+    console.table("what differs", [(middle_cut(label, NAME), words) for label, words in rows])
+    console.say()
+
+
+def _draw_curves(path: Path, groups: Sequence[Group], rows: dict[str, Any], *, subtitle: str) -> None:
+    colors = _colors(groups)
+
+    def curves(entry: Entry) -> Curves:
+        values = {tag: np.array([row[tag] for row in rows[entry.label]]) for tag in rows[entry.label][0]}
+        test, train = ({term: Curve(*values[f"{split}/{term}"].T) for term in TITLES} for split in ("test", "train"))
+        return Curves(entry.label, colors[entry.label], test, train)
+
+    by_title = {group.title: [curves(entry) for entry in group.entries] for group in groups}
+    banded = any(len(entry.runs) > 1 for group in groups for entry in group.entries)
+    note = " · band: one standard deviation over seeds" if banded else ""
+    draw_curves(path, by_title, title="Training curves", subtitle=f"nats per image · {subtitle}{note}")
+
+
+def _colors(groups: Sequence[Group]) -> dict[str, int]:
+    labels = [entry.label for group in groups for entry in group.entries]
+    return {label: place % NUM_COLORS for place, label in enumerate(labels)}
+
+
+def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, subtitle: str) -> bool:
+    """Draw samples of each entry's first run, and say whose model can't be used. Returns whether there is a picture."""
+    blocks = []
+    for entry in entries:
+        first = entry.runs[0]
+        try:
+            images, _ = sample(load_model(first.path), SIDE * SIDE, seed=SEED)
+        except CheckpointError as error:
+            console.say(f"no samples of {entry.label}: {error}")
+            continue
+        seed = f", seed {first.config.seed}" if len(entry.runs) > 1 else ""
+        blocks.append((entry.label, f"−ELBO {first.test['loss']:.2f}{seed}, epoch {first.epoch}", images))
+    if blocks:
+        note = f"pixel means of draws from the prior, seed {SEED}"
+        draw_samples(path, blocks, title="Samples from the prior", subtitle=f"{note} · {subtitle}")
+    return bool(blocks)
+
+
+def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples: str) -> str:
+    knobs, colors = comparison.differences(groups), _colors(groups)
+    described, charts = [], []
+    for group in groups:
+        table = [comparison.cells(entry, group) for entry in group.entries]
+        headings = [heading for heading in table[0] if any(row[heading][0] for row in table)]
+        entries = [
+            {
+                "label": entry.label,
+                "color": colors[entry.label],
+                "cells": [{"text": row[heading][0] or "–", "is_best": row[heading][1]} for heading in headings],
+                "knobs": [values[entry.label] for values in knobs.values()],
+            }
+            for entry, row in zip(group.entries, table, strict=True)
+        ]
+        described.append({"title": group.title, "headings": headings, "entries": entries})
+        charts.append(_chart(group, rows, colors))
+    return page.render(
+        described, count=count, knobs=list(knobs), notes=comparison.notes(groups), samples=samples, charts=charts
+    )
+
+
+def _chart(group: Group, rows: dict[str, Any], colors: dict[str, int]) -> dict[str, Any]:
+    """The curves of comparable runs, for curves.js; a run that ended earlier has no values from there on."""
+    longest = max(len(rows[entry.label]) for entry in group.entries)
+    epochs = thinned([*range(1, longest + 1)])
+    panels = []
+    for split in ("test", "train"):
+        for term, title in TITLES.items():
+            lines, bands = {}, {}
+            for entry in group.entries:
+                of = rows[entry.label]
+                values = [of[epoch - 1][f"{split}/{term}"] if epoch <= len(of) else None for epoch in epochs]
+                lines[entry.label] = [None if value is None else round(value[0], 4) for value in values]
+                if len(entry.runs) > 1 and split == "test":
+                    bands[entry.label] = [
+                        [None if value is None else round(value[0] + sign * value[1], 4) for value in values]
+                        for sign in (-1, 1)
+                    ]
+            panels.append({"title": f"{split}: {title}", "lines": lines, "bands": bands})
+    styles = {entry.label: f"run-{colors[entry.label]}" for entry in group.entries}
+    return {"epochs": epochs, "panels": panels, "styles": styles, "isNamed": False}

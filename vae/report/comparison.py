@@ -1,0 +1,33 @@
+"""comparison.html: several runs on one page, with their figures, differences, curves and samples."""
+
+from __future__ import annotations
+
+from vae.report.page import Values, render_page
+
+SCRIPTS = ("dom.js", "curves.js", "page.js")  # in this order
+
+
+def render(
+    groups: list[Values], *, count: int, knobs: list[str], notes: list[str], samples: str, charts: list[Values]
+) -> str:
+    """The whole page as HTML.
+
+    Args:
+        groups: comparable runs: `title`, `headings` and `entries`, each with `label`, `color`, `cells` and `knobs`.
+        count: number of runs.
+        knobs: names of those that differ.
+        notes: what a reader must know first, a line each.
+        samples: the picture of samples as a data address; empty if there is none.
+        charts: of each group, as `curves.js` draws them.
+    """
+    return render_page(
+        "comparison.html",
+        SCRIPTS if samples else SCRIPTS[:-1],
+        groups=groups,
+        count=count,
+        knobs=knobs,
+        notes=notes,
+        samples=samples,
+        has_seeds=any("±" in cell["text"] for group in groups for entry in group["entries"] for cell in entry["cells"]),
+        data={"curves": charts},
+    )
