@@ -87,7 +87,7 @@ def test_a_frame_is_left_out_and_does_not_pass_for_the_background(tmp_path, refe
     ImageDraw.Draw(picture).rectangle(corners, outline=0 if light else 255, width=frame)
     picture.save(tmp_path / "framed.jpg", quality=90)
     one = as_mnist(tmp_path / "framed.jpg")
-    assert one.inverted == light and one.notes == ("the frame around it is removed",)
+    assert one.inverted == light and one.notes == ("what lies at the picture's edge is ignored",)
     assert (one.pixels - reference).abs().mean() < 0.02
 
 

@@ -1,6 +1,6 @@
-"""Ink on paper: separated from light or dark, framed or uneven backgrounds, and placed as MNIST places it.
+"""Ink on paper: separated from shadows, table edges and ruled lines, and placed as MNIST places it.
 
-Shapes: h, w of the ink's bounding box.
+Shapes: H, W of the scaled-down picture, h, w of the ink's bounding box.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import center_of_mass
+from scipy import ndimage
 from torch import Tensor
 
 SIDE, BOX = 28, 20  # LeCun et al. 1998: ink fitted into 20×20, its centre of mass in the middle of 28×28
-WORKING = 560  # pixels; larger pictures are scaled down first, which also averages out a photo's noise
-CONTRAST = 0.1  # of the range from black to white: the least difference between ink and background
-INK, NOISY_INK = 0.05, 0.4  # of the ink's strength: its threshold on a clean background, and at most on an uneven one
-# A frame's greatest width, of the shorter side; its greatest unevenness; its least difference from what it surrounds.
-FRAME, EVEN, STEP = 0.1, 0.15, 0.3
+WORKING = 448  # pixels; larger pictures are scaled down first, which also averages out a photo's noise
+SMALL = 100  # pixels; a smaller picture was made for a data set, and its strokes may be of any width
+WIDEST = 0.35  # of the picture's longer side: wider than any stroke, narrower than the shadow of a phone or a hand
+DARKEST = 0.05  # added to the background's brightness before dividing by it: noise in the dark is no contrast
+CONTRAST = 0.1  # the least difference between ink and background, as a share of the background's brightness
+PLAIN, LIKE_PAGE = 0.15, 0.25  # least share of the pixels with the page's exact colour; greatest difference from it
+INK, STRONG = 0.05, 0.5  # of the strongest contrast: the least that is ink on a clean page, and what is ink on any
+FREE, PART = 0.1, 0.1  # least ink away from the edge, of that at the edge; of a part, of the largest part
+STEP = 0.5  # difference in brightness between the page and the picture's edge: more is another surface or a frame
 STROKE = 0.2  # of the ink's strength: the least that joins two parts of a shape
 LARGE = 0.4  # of the ink's height or width: the least that counts as a shape of its own
+AROUND = np.ones((3, 3))  # diagonal neighbours belong together
 
 
 class Ink(NamedTuple):
@@ -28,56 +33,130 @@ class Ink(NamedTuple):
 
     strength: np.ndarray  # (h, w), 0 at the background's level and 1 at the strongest ink
     light: bool  # whether the background is light
-    framed: bool  # whether a frame around it was removed
+    edged: bool  # whether something at the picture's edge was ignored: a frame, a table, a thumb
     separate: bool  # whether it consists of several large shapes, side by side or one above the other
 
 
-def find_ink(picture: Image.Image) -> Ink | None:
-    """Return the ink in a picture; `None` if nothing stands out from the background."""
-    grey = np.asarray(picture.convert("L"))
-    for inner in (_without_frame(grey), grey):
-        ink = _on_background(inner)
-        if ink is not None:
-            strength, light = ink
-            return Ink(strength, light, inner.shape != grey.shape, _is_separate(strength))
+def find_ink(picture: Image.Image, *, solid: bool = False) -> Ink | None:
+    """Return the ink in a picture; `None` if nothing stands out from the background.
+
+    Args:
+        picture: a photo, a scan or a drawing, of any size and colours.
+        solid: whether it shows a thing, which may be of any width, rather than strokes.
+    """
+    small = picture.convert("RGB")
+    small.thumbnail((WORKING, WORKING), reducing_gap=3)
+    colours = np.asarray(small, dtype=np.float32) / 255
+    if np.ptp(colours) < CONTRAST:
+        return None
+    side = max(small.size)
+    window = 2 * side if solid or side < SMALL else round(WIDEST * side)
+    light = _is_light(colours, solid=solid)
+    for width, on_light in ((window, light), (2 * side, light), (2 * side, not light)):
+        background = _background(colours, light=on_light, window=width)
+        difference = (background - colours if on_light else colours - background).clip(0)
+        contrast = np.sqrt(np.square(difference / (background + DARKEST)).mean(2))  # the same in light and shadow
+        if (marked := _mark(contrast)) is not None:
+            mask, strength, edged = marked
+            brightness = background.mean(2)
+            edged |= bool((np.abs(_edge(brightness) - np.median(brightness[mask])) > STEP).mean() > 0.01)
+            return Ink(strength, on_light, edged, _is_separate(strength))
     return None
 
 
-def _without_frame(grey: np.ndarray) -> np.ndarray:
-    """Remove an even frame of another brightness; return the same where there is none."""
-    deepest = int(FRAME * min(grey.shape))
-    rings = [_ring(grey, depth) for depth in range(deepest + 3)] if min(grey.shape) > 8 else []
-    for depth in range(1, min(deepest + 1, len(rings) - 2)):
-        outer, inner = rings[depth - 1], rings[depth + 1]  # blurred edges may make the ring between them a mix of both
-        if np.percentile(np.abs(outer - np.median(rings[0])), 95) > EVEN:
-            break
-        if abs(np.median(inner) - np.median(outer)) > STEP:
-            return grey[depth + 1 : -depth - 1, depth + 1 : -depth - 1]
-    return grey
+def _edge(pixels: np.ndarray) -> np.ndarray:
+    """Return the outermost pixels."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def _ring(grey: np.ndarray, depth: int) -> np.ndarray:
-    """Return the pixels at a distance from the edge, in [0, 1]."""
-    part = grey[depth : len(grey) - depth, depth : grey.shape[1] - depth]
-    return np.concatenate([part[0], part[-1], part[1:-1, 0], part[1:-1, -1]]) / 255
+def _plain_page(colours: np.ndarray) -> np.ndarray | None:
+    """Return the page's colour if it is the same all over, as in no photo, and ink covers a part of the edge."""
+    page = np.median(_edge(colours), axis=0)
+    same, like = (np.abs(colours - page).max(2) <= limit for limit in (0, LIKE_PAGE))
+    is_plain = same.mean() > max(PLAIN, like.mean() / 2) and not _edge(same).all()
+    return page if is_plain else None
 
 
-def _on_background(grey: np.ndarray) -> tuple[np.ndarray, bool] | None:
-    """Return the ink's strength within its bounding box, (h, w), and whether the background is light."""
-    picture = Image.fromarray(grey)
-    picture.thumbnail((WORKING, WORKING))
-    ink = np.asarray(picture, dtype=np.float64) / 255
-    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    light = bool(np.median(border) > 0.5)
-    if light:
-        ink, border = 1 - ink, 1 - border
-    low = np.percentile(border, 75)  # most of the paper's own unevenness lies below
-    if ink.max() - low < CONTRAST:
+def _is_light(colours: np.ndarray, *, solid: bool) -> bool:
+    """Return whether the page is light: within reach of a stroke, away from tables, the page is the larger part."""
+    grey = colours.mean(2)
+    if solid or _plain_page(colours) is not None:
+        return bool(np.median(_edge(grey)) > grey.mean())
+    window = round(WIDEST * max(grey.shape))
+    middle = (ndimage.maximum_filter(grey, window) + ndimage.minimum_filter(grey, window)) / 2
+    top, left = (length // 32 for length in grey.shape)
+    return bool((grey - middle)[top : -top or None, left : -left or None].mean() > 0)
+
+
+def _background(colours: np.ndarray, *, light: bool, window: int) -> np.ndarray:
+    """Return the colour behind the ink, (H, W, 3).
+
+    A closing fills dark strokes narrower than its window. Padded with the edge's own colours, it keeps what reaches the
+    edge, however narrow: shadows, soft or hard, dark corners and tables. For light strokes, an opening does the same.
+    """
+    if (page := _plain_page(colours)) is not None:  # ink at the edge would pass for a table
+        return np.broadcast_to(page, colours.shape)
+    smooth = ndimage.gaussian_filter(colours, (_grain(colours), _grain(colours), 0))
+    padded = np.pad(smooth, ((window, window), (window, window), (0, 0)), mode="edge")
+    fill = ndimage.grey_closing if light else ndimage.grey_opening
+    return fill(padded, size=(window, window, 1))[window:-window, window:-window]
+
+
+def _grain(pixels: np.ndarray) -> float:
+    """Return the width, in pixels, of details that are no ink."""
+    return max(pixels.shape) / 400
+
+
+def _mark(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool] | None:
+    """Mark the ink that doesn't touch the picture's edge, or all of it where there is no other.
+
+    Returns:
+        Where it is, (H, W); its strength within its bounding box, (h, w); and whether anything at the edge was ignored.
+        `None` if there is none.
+    """
+    page = min((contrast.ravel(), _edge(contrast)), key=np.median)
+    level = np.median(page)
+    noise = 1.4826 * np.median(np.abs(page - level))  # the standard deviation, if it is normal
+    contrast = contrast - level
+    smooth = ndimage.gaussian_filter(contrast, _grain(contrast))
+    least = max(INK * smooth.max(), 4 * noise)
+    if smooth.max() < max(CONTRAST, least):
         return None
-    noise = (np.percentile(border, 99) - low) / (ink.max() - low)
-    ink = np.clip((ink - low) / (ink.max() - low), 0, 1)
-    rows, columns = ((ink > np.clip(3 * noise, INK, NOISY_INK)).any(axis).nonzero()[0] for axis in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], light
+    mask, outer = _free_ink(smooth, least)
+    if not mask.any():
+        mask = smooth > least
+        if _edge(mask).all():
+            return None  # a frame around nothing
+    near = ndimage.binary_dilation(mask, AROUND, iterations=1 + round(_grain(contrast)))
+    strength = (np.where(near, contrast, 0) / np.percentile(contrast[mask], 95)).clip(0, 1)
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return mask, strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], bool(outer.any())
+
+
+def _free_ink(smooth: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mark ink that doesn't touch the picture's edge, and what does; both (H, W), empty where nothing is free.
+
+    A lower threshold adds faint strokes, until lines on the paper join them to each other and to the edge.
+    """
+    mask, outer = (np.zeros(smooth.shape, bool) for _ in range(2))
+    mass = 0.0
+    for threshold in np.geomspace(max(STRONG * smooth.max(), least), least, 8):
+        labels, number = ndimage.label(smooth > threshold, AROUND)
+        masses = np.bincount(labels.ravel(), np.square(smooth).ravel(), number + 1)
+        masses[0] = 0
+        at_edge = np.unique(_edge(labels))
+        framed = at_edge.all()  # all around, of whatever size
+        most = 0 if framed else masses[at_edge].sum()
+        masses[at_edge] = 0
+        if masses.max() > max(1.5 * mass, FREE * most):
+            mass, reached = masses.max(), threshold
+            mask, outer = (masses > PART * mass)[labels], np.isin(labels, at_edge[at_edge > 0])
+    if mass:
+        beside = ~ndimage.binary_dilation(mask | outer, AROUND, iterations=1 + round(3 * _grain(smooth)))
+        clutter = np.percentile(np.append(smooth[beside], 0), 98)
+        labels, _ = ndimage.label(smooth > np.clip(1.2 * clutter, least, reached), AROUND)
+        mask = np.isin(labels, labels[mask])
+    return mask, outer
 
 
 def _is_separate(strength: np.ndarray) -> bool:
@@ -104,7 +183,7 @@ def place(strength: np.ndarray, *, mass: bool) -> Tensor:
     height, width = (max(1, round(length * scale)) for length in strength.shape)
     small = Image.fromarray((strength * 255).round().astype(np.uint8)).resize((width, height), Image.Resampling.LANCZOS)
     array = np.asarray(small, dtype=np.float64)
-    centres = center_of_mass(array) if mass else ((height - 1) / 2, (width - 1) / 2)
+    centres = ndimage.center_of_mass(array) if mass else ((height - 1) / 2, (width - 1) / 2)
     top, left = (  # rounded up, which puts 9,997 of MNIST's 10,000 test images where they are
         int(np.clip(np.ceil((SIDE - 1) / 2 - centre), 0, SIDE - length))
         for centre, length in zip(centres, array.shape, strict=True)

@@ -22,6 +22,7 @@ from vae.system.errors import UsageError
 
 ORIGINAL_SIZE = 112  # height and width of `OwnImage.original`
 SINGLE = ("mnist", "digits")  # data sets with one shape an image; in others, parts may lie apart
+SOLID = ("fashion_mnist",)  # data sets of things, in others there are strokes
 
 
 class OwnImage(NamedTuple):
@@ -31,7 +32,7 @@ class OwnImage(NamedTuple):
     original: Tensor  # (3, ORIGINAL_SIZE, ORIGINAL_SIZE) in [0, 1], the whole picture, padded with white
     pixels: Tensor  # (C, H, W) in [0, 1], the model's input
     inverted: bool  # whether its background is light
-    notes: tuple[str, ...] = ()  # remarks for the person, such as that a frame was removed
+    notes: tuple[str, ...] = ()  # remarks for the person, such as that a frame was ignored
 
 
 def find(names: Sequence[str]) -> list[Path]:
@@ -68,12 +69,12 @@ def prepare(path: Path, *, dataset: str, image_shape: tuple[int, int, int], bina
     if dataset == "folder":
         image = torch.tensor(fit_square(picture, size=image_shape[1], channels=image_shape[0]))[None]
     else:
-        ink = find_ink(picture)
+        ink = find_ink(picture, solid=dataset in SOLID)
         if ink is None:
             raise DataError(f"{path} is blank: nothing stands out from its background")
         inverted = ink.light
-        if ink.framed:
-            notes.append("the frame around it is removed")
+        if ink.edged:
+            notes.append("what lies at the picture's edge is ignored")
         if ink.separate and dataset in SINGLE:
             notes.append("several separate shapes, where one digit is expected")
         image = resize(place(ink.strength, mass=dataset == "mnist"), image_shape[1])

@@ -1,0 +1,111 @@
+"""Photos of digits come out as clean scans of them do, whatever the light, the paper and the pen."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from made_photos import (
+    KINDS,
+    Scene,
+    dark_corners,
+    hard_shadow,
+    level,
+    make,
+    phone_shadow,
+    photograph,
+    scan,
+    soft_shadow,
+)
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from vae.data.ink import find_ink, place
+
+GLYPHS = load_digits().images[:10] / 16  # one of each digit
+# Two renderings of a glyph, turned by up to 3 degrees, correlate by 0.8 to 1; those of two digits by 0.83 at most.
+ALIKE = 0.8
+
+
+def prepared(picture):
+    ink = find_ink(picture)
+    return np.zeros((28, 28)) if ink is None else place(ink.strength, mass=True)[0, 0].numpy().astype(float)
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1] if one.any() else 0
+
+
+@cache
+def scans(level):
+    """What the ten digits look like as clean scans."""
+    return [prepared(scan(glyph, level)) for glyph in GLYPHS]
+
+
+def is_read(kind, seed):
+    """Whether a photo is more like the clean scan of its own digit than like those of the nine others."""
+    photo = prepared(make(GLYPHS[seed % 10], kind, seed))
+    return np.argmax([correlation(photo, clean) for clean in scans(level(kind, seed))]) == seed % 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_photo_looks_as_a_clean_scan_of_its_digit_does(kind):
+    photo = prepared(make(GLYPHS[6], kind, 6))
+    assert correlation(photo, prepared(scan(GLYPHS[6], level(kind, 6)))) > ALIKE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_thirty_photos_of_a_kind_all_but_three_are_read(kind):
+    assert sum(is_read(kind, seed) for seed in range(30)) >= 27
+
+
+@pytest.mark.parametrize("light", [soft_shadow, hard_shadow, phone_shadow, dark_corners])
+def test_shadows_change_neither_ink_nor_its_strength(light):
+    photo = prepared(photograph(GLYPHS[3], Scene(light=light), np.random.default_rng(0)))
+    lit = prepared(photograph(GLYPHS[3], Scene(), np.random.default_rng(0)))
+    assert correlation(photo, lit) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("kind", "edged"), [("plain photo", False), ("lined paper", False), ("sheet on a table", True)]
+)
+def test_what_is_ignored_at_the_edge_is_reported(kind, edged):
+    assert all(find_ink(make(GLYPHS[seed], kind, seed)).edged == edged for seed in range(3))
+
+
+@pytest.mark.parametrize("width", [10, 40, 90])
+def test_a_table_of_any_width_is_reported_and_does_not_make_a_photo_blank(width):
+    draw = np.random.default_rng(0)
+    photo = np.asarray(photograph(GLYPHS[3], Scene(reach=0), draw)).copy()
+    alone = prepared(Image.fromarray(photo))
+    table = draw.normal((60, 40, 25), 5, photo.shape).clip(0, 255)
+    photo[:, :width], photo[:width] = table[:, :width], table[:width]
+    assert correlation(prepared(Image.fromarray(photo)), alone) > 0.98
+    assert find_ink(Image.fromarray(photo)).edged
+
+
+@pytest.mark.parametrize("light", [True, False])
+@pytest.mark.parametrize("times", [1, 10])
+def test_ink_may_fill_a_drawing_to_its_edges(light, times):
+    page = np.zeros((20, 14), np.uint8)
+    page[:3, :], page[:, 5:9] = 255, 255  # a T, as wide and as high as the drawing
+    drawing = np.kron(page, np.ones((times, times), np.uint8))
+    ink = find_ink(Image.fromarray(255 - drawing if light else drawing))
+    assert ink.light == light and ink.strength.shape == drawing.shape
+    assert np.abs(ink.strength - drawing / 255).max() < 0.01
+
+
+def test_colours_as_bright_as_the_page_are_ink():
+    page = np.full((200, 150, 3), (250, 120, 120), np.uint8)
+    page[50:150, 70:80] = (120, 190, 120)
+    ink = find_ink(Image.fromarray(page))
+    assert ink.strength.shape == pytest.approx((100, 10), abs=2)
+
+
+def test_a_thing_may_be_wider_than_a_stroke():
+    page = np.full((300, 300), 240.0) - np.linspace(0, 100, 300)
+    page[60:240, 50:250] *= 0.3
+    page[60:240, 120:180] *= 0.6
+    ink = find_ink(Image.fromarray(page.astype(np.uint8)), solid=True)
+    assert ink.light and ink.strength.shape == pytest.approx((180, 200), abs=4)
+    assert ink.strength[4:-4, 4:-4].min() > 0.4
