@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from small_runs import ROOT
 
 from main import main
 from vae import VAE, load_model, open_run
@@ -180,11 +181,11 @@ def test_a_checkpoint_s_averaged_weights_are_those_that_are_scored(finished_run,
 
 
 @pytest.mark.parametrize("format", module.FORMATS)
-def test_nothing_that_is_published_says_where_the_run_lay(use, run_dir, tmp_path, format):
+def test_nothing_that_is_published_says_where_the_run_its_data_and_this_code_lay(use, run_dir, tmp_path, format):
     config = open_run(run_dir, device="cpu").config
     assert use("export", run_dir, "--format", format, "--output", tmp_path) == 0
     for path in tmp_path.iterdir():
         content = path.read_bytes()
-        for folder in (config.data_dir, config.output_dir, config.log_dir, str(run_dir.parent)):
+        for folder in (config.data_dir, config.output_dir, config.log_dir, str(run_dir.parent), str(ROOT)):
             assert folder.startswith("/") and folder.encode() not in content, path
     assert json.loads((tmp_path / "export.json").read_text())["checkpoint"] == "whole/checkpoints/last.pt"

@@ -148,7 +148,7 @@ def run(session: Session, options: Export) -> None:
     require(f"--format {options.file_format}", *kind.packages)  # before anything is written
     paths = session.paths_in(options.file_format, kind.files, COMMON)
     facts = {name: getattr(trained, name) for name in ("title", "protocol", "class_names")}
-    facts |= {"checkpoint": _name_of(trained), **_without_folders(trained.description)}
+    facts |= {"checkpoint": _name_of(trained), **trained.description}
     difference = _export(trained.model, paths, facts, format=options.file_format)
     extent = f"differ by at most {difference:.1e}" if difference else "are the same"
     session.console.say(f"loaded again and compared with the model: the numbers {extent}")
@@ -161,13 +161,6 @@ def run(session: Session, options: Export) -> None:
 
 
 def _name_of(trained: Trained) -> str:
-    """The checkpoint, `my_run/checkpoints/last.pt`: what is published doesn't say where it lay."""
+    """The checkpoint without where it lies: `my_run/checkpoints/last.pt`."""
     parts = trained.path.parts[-3:] if trained.run_dir else (trained.path.name,)
     return plain(Path(*parts).as_posix())
-
-
-def _without_folders(description: dict[str, Any]) -> dict[str, Any]:
-    """A description whose configuration names absolute folders by their last part alone."""
-    config = description["config"]
-    folders = {name: Path(config[name]) for name in ("data_dir", "output_dir", "log_dir")}
-    return {**description, "config": config | {name: path.name for name, path in folders.items() if path.is_absolute()}}
