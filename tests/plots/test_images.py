@@ -55,10 +55,10 @@ def test_one_image_of_every_class_per_row():
 
 def test_pairs_are_disjoint_and_of_one_class_or_of_two():
     labels = [0, 1, 2, 0, 1, 2]
-    for same in (True, False, None):
+    for same in (True, False):
         pairs = pairs_to_join(labels, same=same)
         assert len(pairs) == 3 and len({index for pair in pairs for index in pair}) == 6
-        assert same is None or all((labels[i] == labels[j]) == same for i, j in pairs)
+        assert all((labels[i] == labels[j]) == same for i, j in pairs)
     assert pairs_to_join([0, 1], same=True) == []
 
 
