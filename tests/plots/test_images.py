@@ -93,7 +93,7 @@ def test_long_headings_are_shortened_and_slanted_and_short_ones_are_left_alone(t
 def test_names_on_a_map_stay_within_it_and_off_each_other(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(charts, "save_figure", lambda figure, path: drawn.append(figure))
-    points = np.random.default_rng(0).normal(0, 0.1, (100, 2)) + 20 * (np.arange(100) % 5 == 0)[:, None]
+    points = np.random.default_rng(0).normal(0, 0.1, (100, 2)) + 4 * (np.arange(100) % 5 == 0)[:, None]
     charts.draw_scatter(
         tmp_path / "x",
         points,
