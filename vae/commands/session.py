@@ -150,8 +150,10 @@ class Session:
 
 def _check_classes(trained: Trained, digits: Sequence[int]) -> None:
     """Refuse classes that the data lacks, and any without a class input, with the command that trains one with it."""
+    if not digits:
+        return
     check_classes(digits, len(trained.class_names))
-    if not digits or trained.model.num_classes:
+    if trained.model.num_classes:
         return
     prior = "standard" if trained.config.prior == "vamp" else trained.config.prior  # vamp knows no classes
     command = command_line(dataclasses.replace(trained.config, conditional=True, prior=prior))

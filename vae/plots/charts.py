@@ -70,7 +70,7 @@ def scatter_figure(
     for turn, marker in enumerate(MARKERS):
         part = order[kinds[order] // len(COLORS) % len(MARKERS) == turn]
         style: dict[str, Any] = {"s": size, "linewidths": 0 if marker == "o" else 0.8, "marker": marker}
-        axes.scatter(*points[part].T, c=colors[part], alpha=0.65, rasterized=True, **style)
+        axes.scatter(points[part, 0], points[part, 1], c=colors[part], alpha=0.65, rasterized=True, **style)
     if circles:
         _draw_circles(axes)
     _make_square(axes, points, circles=circles, limit=limit)
