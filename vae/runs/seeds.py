@@ -67,7 +67,7 @@ class SeedGroup:
             check_seeds(content["seeds"])
             presets.configure(flags)
         except (UsageError, TypeError) as error:
-            raise FileError(f"{source} is damaged, or of another version: {error}") from None
+            raise FileError(f"{short_path(source)} is damaged, or of another version: {error}") from None
         return cls(run_dir, log_path, flags, tuple(content["seeds"]), data_dir)
 
     def change(self, given: dict[str, Any]) -> None:
@@ -136,6 +136,8 @@ class SeedGroup:
             console.say(f"{runs[0].config.model_name}, {runs[0].dataset}, {runs[0].protocol}, epoch {runs[0].epoch}")
             for line in table_lines(_columns(entry), terminal_width() - 2):
                 console.say(f"  {line}")
+            if entry.unmeasured:
+                console.say(entry.unmeasured)
             folder = short_path(self.run_dir)
             console.say(f"written to {folder}/{folders.SEEDS}; more with  {PROGRAM} compare {shlex.quote(folder)}")
 
