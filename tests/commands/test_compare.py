@@ -151,6 +151,21 @@ def test_nothing_from_a_run_can_become_markup(beside):
         assert not any(name.startswith("on") or name == "style" for name in attributes)
 
 
+def test_of_more_than_ten_runs_no_two_look_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for latent_dim in range(1, 13):
+        record_run(tmp_path / "outputs" / f"d{latent_dim}", latent_dim=latent_dim)
+    drawn = []
+    monkeypatch.setattr("vae.commands.compare.draw_curves", lambda path, groups, **_: drawn.extend(*groups.values()))
+    assert main(["compare", "--all", "--quiet"]) == 0
+    assert len({(curves.color, curves.dashes) for curves in drawn}) == 12
+    page = Tags((tmp_path / "outputs/comparison/comparison.html").read_text("utf-8"))
+    (chart,) = json.loads(page.data)["curves"]
+    assert len(set(chart["styles"].values())) == 12
+    swatches = [attributes["class"] for tag, attributes in page.tags if tag == "i"]
+    assert set(swatches) == set(chart["styles"].values())
+
+
 def test_the_page_has_the_curves_of_each_group_by_name(beside):
     assert main(["compare", "g", "dyn", "--output", "here", "--quiet"]) == 0
     charts = json.loads(Tags((beside / "here" / "comparison.html").read_text("utf-8")).data)["curves"]

@@ -14,7 +14,7 @@ import numpy as np
 from vae.commands.generate import sample
 from vae.config.options import Compare
 from vae.model.build import load_model
-from vae.plots.comparison import SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
+from vae.plots.comparison import DASHES, LINE_COLORS, SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
 from vae.report import comparison as page
 from vae.report.page import as_data_address, thinned
 from vae.runs import comparison
@@ -29,7 +29,6 @@ from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic, write_json
 from vae.system.program import PROGRAM
 
-NUM_COLORS = 10
 FOLDER = "comparison"
 BEST = "*"
 WEIGHTS = {"−ELBO": 10, "recon": 6, "KL": 5, "NLL": 9, "seeds": 8, "epochs": 7, "parameters": 3, "time": 4}
@@ -181,12 +180,12 @@ def _print_differences(groups: Sequence[Group], console: Console) -> None:
 
 
 def _draw_curves(path: Path, groups: Sequence[Group], rows: dict[str, Any], *, subtitle: str) -> None:
-    colors = _colors(groups)
+    places = _places(groups)
 
     def curves(entry: Entry) -> Curves:
         values = {tag: np.array([row[tag] for row in rows[entry.label]]) for tag in rows[entry.label][0]}
         test, train = ({term: Curve(*values[f"{split}/{term}"].T) for term in TITLES} for split in ("test", "train"))
-        return Curves(entry.label, colors[entry.label], test, train)
+        return Curves(entry.label, places[entry.label], test, train)
 
     by_title = {group.title: [curves(entry) for entry in group.entries] for group in groups}
     banded = any(len(entry.runs) > 1 for group in groups for entry in group.entries)
@@ -194,9 +193,9 @@ def _draw_curves(path: Path, groups: Sequence[Group], rows: dict[str, Any], *, s
     draw_curves(path, by_title, title="Training curves", subtitle=f"nats per image · {subtitle}{note}")
 
 
-def _colors(groups: Sequence[Group]) -> dict[str, int]:
+def _places(groups: Sequence[Group]) -> dict[str, int]:
     labels = [entry.label for group in groups for entry in group.entries]
-    return {label: place % NUM_COLORS for place, label in enumerate(labels)}
+    return {label: place for place, label in enumerate(labels)}
 
 
 def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, subtitle: str) -> bool:
@@ -218,7 +217,11 @@ def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, sub
 
 
 def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples: str) -> str:
-    knobs, colors = comparison.differences(groups), _colors(groups)
+    knobs = comparison.differences(groups)
+    styles = {
+        label: f"run-{place % len(LINE_COLORS)} dash-{place // len(LINE_COLORS) % len(DASHES)}"
+        for label, place in _places(groups).items()
+    }
     described, charts = [], []
     for group in groups:
         table = [comparison.cells(entry, group) for entry in group.entries]
@@ -226,14 +229,14 @@ def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples:
         entries = [
             {
                 "label": entry.label,
-                "color": colors[entry.label],
+                "style": styles[entry.label],
                 "cells": [{"text": row[heading][0] or "–", "is_best": row[heading][1]} for heading in headings],
                 "knobs": [values[entry.label] for values in knobs.values()],
             }
             for entry, row in zip(group.entries, table, strict=True)
         ]
         described.append({"title": group.title, "headings": headings, "entries": entries})
-        charts.append(_chart(group, rows, colors))
+        charts.append(_chart(group, rows, styles))
     return page.render(
         described,
         count=count,
@@ -245,7 +248,7 @@ def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples:
     )
 
 
-def _chart(group: Group, rows: dict[str, Any], colors: dict[str, int]) -> dict[str, Any]:
+def _chart(group: Group, rows: dict[str, Any], styles: dict[str, str]) -> dict[str, Any]:
     """The curves of comparable runs, for curves.js; a run that ended earlier has no values from there on."""
     longest = max(len(rows[entry.label]) for entry in group.entries)
     epochs = thinned([*range(1, longest + 1)])
@@ -263,5 +266,5 @@ def _chart(group: Group, rows: dict[str, Any], colors: dict[str, int]) -> dict[s
                         for sign in (-1, 1)
                     ]
             panels.append({"title": f"{split}: {title}", "lines": lines, "bands": bands})
-    styles = {entry.label: f"run-{colors[entry.label]}" for entry in group.entries}
-    return {"epochs": epochs, "panels": panels, "styles": styles, "isNamed": False}
+    of_group = {entry.label: styles[entry.label] for entry in group.entries}
+    return {"epochs": epochs, "panels": panels, "styles": of_group, "isNamed": False}

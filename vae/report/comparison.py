@@ -20,7 +20,8 @@ def render(
     """The whole page as HTML.
 
     Args:
-        groups: comparable runs: `title`, `headings` and `entries`, each with `label`, `color`, `cells` and `knobs`.
+        groups: comparable runs: `title`, `headings` and `entries`, each with `label`, `style`, its classes in
+            report.css, `cells` and `knobs`.
         count: number of runs.
         knobs: names of those that differ.
         notes: what a reader must know first, a line each.
