@@ -38,8 +38,12 @@ def main() -> None:
     """Print, for each kind of photo, how many are read right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--n", type=int, default=40, help="photos of each kind: MNIST's first test digits, also the seeds"
+        "--n",
+        type=int,
+        default=40,
+        help="photos of each kind, of as many of MNIST's test digits, whose indices are the seeds",
     )
+    parser.add_argument("--first", type=int, default=0, help="the first of these test digits")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     args = parser.parse_args()
@@ -47,12 +51,16 @@ def main() -> None:
     splits = load_splits("mnist", args.data_dir)
     reader, accuracy = load_or_train(splits, pixels="none", cache_dir=args.data_dir / "classifiers")
     print(f"the reader's accuracy on MNIST's test images: {accuracy:.2%}")
-    labels = splits.test.labels[: args.n]
+    digits = range(args.first, args.first + args.n)
+    labels = splits.test.labels[digits.start : digits.stop]
+    right = 0
     for kind in args.kinds:
-        images = [prepared(image[0], kind, seed) for seed, image in enumerate(splits.test.images[: args.n])]
+        images = [prepared(splits.test.images[index][0], kind, index) for index in digits]
         with torch.no_grad():
-            digits = reader(to_pixels(torch.cat(images))).argmax(1)
-        print(f"{kind:24} {(digits == labels).sum():3} of {len(labels)}", flush=True)
+            count = int((reader(to_pixels(torch.cat(images))).argmax(1) == labels).sum())
+        right += count
+        print(f"{kind:24} {count:3} of {len(digits)}", flush=True)
+    print(f"all: {right:,} of {len(args.kinds) * len(digits):,}")
 
 
 if __name__ == "__main__":

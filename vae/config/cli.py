@@ -103,8 +103,10 @@ def _value(entry: Entry, parser: Parser) -> Any:
     """A flag's value as the command line would give it, from the text in a file."""
     flag = f"--{entry.name}"
     action = parser.documented.get(flag)
-    if action is None or isinstance(action, Print) or action.dest == "config":
+    if action is None:
         raise UsageError(_unknown_message(flag, parser))
+    if isinstance(action, Print) or action.dest == "config":
+        raise UsageError(f"{flag} is for the command line only")
     if action.nargs == 0:
         word = " ".join(entry.values).lower()
         if word not in SWITCH:

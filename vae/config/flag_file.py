@@ -87,7 +87,7 @@ def _entries(root: yaml.Node) -> Iterator[Entry]:
     for key, value in root.value:
         if not isinstance(key, yaml.ScalarNode):
             raise refuse(key, "expected a flag's name before the colon")
-        name = key.value.replace("-", "_")
+        name = key.value.removeprefix("--").replace("-", "_")
         if name in seen:
             raise refuse(key, f"{name} is there twice")
         seen.add(name)

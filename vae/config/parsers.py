@@ -31,14 +31,14 @@ OTHER_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # The flags that people change, which the short help has, and its examples.
 MAIN_FLAGS = (
-    *("preset", "dataset", "num_epochs", "batch_size", "lr", "latent_dim", "hidden_dims", "beta", "seed", "seeds"),
-    *("run_name", "config", "resume"),
+    *("preset", "dataset", "num_epochs", "batch_size", "lr", "latent_dim", "hidden_dims", "beta", "seed", "run_name"),
 )
 EXAMPLES = {
     f"{PROGRAM} --num_epochs 60": "MNIST, two latents",
-    f"{PROGRAM} --preset mlp-20d --seed 1": "a preset, another seed",
+    f"{PROGRAM} --preset mlp-20d --seeds 0 1 2": "a preset, three times",
     f"{PROGRAM} --dataset digits": "without a download",
     f"{PROGRAM} --resume outputs/latest": "continue a run",
+    f"{PROGRAM} --config flags.yaml": "flags in a file",
     f"{PROGRAM} sample --num_samples 100": "from the latest run",
 }
 MORE_HELP = {
@@ -95,8 +95,11 @@ def build_parser(*, topic: str = "") -> Parser:
         PROGRAM,
         help_line=f"{PROGRAM} --help all",
         usage=f"{PROGRAM} [{TRAIN}] [flags]",
-        description="Train a variational autoencoder; write figures, pictures and checkpoints.\n"
-        "--no_NAME turns off a switch that a preset or a file turns on.",
+        description=textwrap.fill(
+            "Train a variational autoencoder; write figures, pictures and checkpoints. --no_NAME turns off a switch "
+            "that a preset or a file turns on.",
+            _width(),
+        ),
         add_help=False,
     )
     for group, title in GROUPS.items():
@@ -139,10 +142,10 @@ def build_command_parser(command: type[Options]) -> Parser:
     return parser
 
 
-def command_named(name: str) -> type[Options]:
-    """The options of a command; an unknown one is refused."""
+def command_named(name: str, *, others: Sequence[str] = HELP_WORDS) -> type[Options]:
+    """The options of a command; an unknown one is refused, with the command or other word that may have been meant."""
     if name not in COMMANDS:
-        hint = did_you_mean(name, [TRAIN, *COMMANDS, *HELP_WORDS]) or f"see {PROGRAM} --help"
+        hint = did_you_mean(name, [TRAIN, *COMMANDS, *others]) or f"see {PROGRAM} --help"
         raise UsageError(f"unknown command {name!r} ({hint})")
     return COMMANDS[name]
 
@@ -152,7 +155,7 @@ def help_about(topic: str) -> str:
     if topic in ("all", TRAIN):
         return build_parser().format_help()
     if topic:
-        return build_command_parser(command_named(topic)).format_help()
+        return build_command_parser(command_named(topic, others=["all"])).format_help()
     commands = {TRAIN: "train a model; so does a line without a command"}
     commands |= {name: command.purpose for name, command in COMMANDS.items()}
     parser = Parser(

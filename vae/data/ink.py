@@ -125,8 +125,6 @@ def _mark(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool] | None:
     mask, outer = _free_ink(smooth, least)
     if not mask.any():
         mask = smooth > least
-        if _edge(mask).all():
-            return None  # a frame around nothing
     near = ndimage.binary_dilation(mask, AROUND, iterations=1 + round(_grain(contrast)))
     strength = (np.where(near, contrast, 0) / np.percentile(contrast[mask], 95)).clip(0, 1)
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
@@ -145,8 +143,7 @@ def _free_ink(smooth: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]
         masses = np.bincount(labels.ravel(), np.square(smooth).ravel(), number + 1)
         masses[0] = 0
         at_edge = np.unique(_edge(labels))
-        framed = at_edge.all()  # all around, of whatever size
-        most = 0 if framed else masses[at_edge].sum()
+        most = masses[at_edge].sum()
         masses[at_edge] = 0
         if masses.max() > max(1.5 * mass, FREE * most):
             mass, reached = masses.max(), threshold
