@@ -130,6 +130,16 @@ def test_a_taken_output_is_refused_before_the_tables(beside, capsys, taken):
     assert not out and err.count("\n") == 1 and (beside / "file").read_text() == "mine"
 
 
+def test_the_lowest_figures_are_coloured_in_a_terminal(tmp_path, monkeypatch, capsys):
+    for name, latent_dim, loss in (("low", 2, 140.0), ("high", 3, 150.0)):
+        record_run(tmp_path / "outputs" / name, (loss,), latent_dim=latent_dim, nll=(loss - 5, 50))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vae.system.console.Console._painted", lambda self, text, style: f"[{text}]" if style else text)
+    assert main(["compare", "--all"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  low"))
+    assert "[140.00 *]" in line and "[135.00 (K=50) *]" in line and line.count("[") == 2
+
+
 def test_an_exact_name_comes_before_a_pattern(beside):
     (beside / "outputs/dyn").rename(beside / "outputs/a[1]")
     assert main(["compare", "a[1]", "g", "--output", "here", "--quiet"]) == 0

@@ -24,7 +24,7 @@ from vae.runs.entries import Entry
 from vae.runs.folders import is_seeds_dir
 from vae.system.checkpoint import CheckpointError
 from vae.system.columns import NAME, Column, middle_cut, table_lines
-from vae.system.console import UNLIMITED, Console, short_path, terminal_width
+from vae.system.console import UNLIMITED, Console, Span, short_path, terminal_width
 from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic, write_json
 from vae.system.program import PROGRAM
@@ -153,12 +153,25 @@ def _print_tables(groups: Sequence[Group], console: Console) -> None:
             room = "  " if any(is_best for _, is_best in (row[heading] for row in rows)) else ""
             cells = [mark if mark.endswith(BEST) or not mark else mark + room for mark in marks]
             columns.append(Column(heading + room, cells, weight))
-        for line in (group.title, *(f"  {line}" for line in table_lines(columns, terminal_width() - 2)), ""):
-            console.say(line)
+        console.say(group.title)
+        heading, *lines = table_lines(columns, terminal_width() - 2)
+        console.say(f"  {heading}")
+        for line, row in zip(lines, rows, strict=True):
+            console.say_fitting([_spans(f"  {line}", [f"{text} {BEST}" for text, is_best in row.values() if is_best])])
+        console.say()
     _print_differences(groups, console)
     console.say(f"nats per image of the test images; {BEST} the lowest of its kind; {comparison.chance(groups)}")
     for note in comparison.notes(groups):
         console.say(note)
+
+
+def _spans(line: str, best: Sequence[str]) -> list[Span]:
+    """A table's line, with the figures in it that are the lowest in a style of their own."""
+    spans = []
+    for text in best:
+        before, lowest, line = line.partition(text) if text in line else ("", "", line)
+        spans += [Span(before), Span(lowest, "best")]
+    return [*spans, Span(line)]
 
 
 def _print_differences(groups: Sequence[Group], console: Console) -> None:
