@@ -33,7 +33,7 @@ README = TEXTS["README.md"]
 ROOMS = sorted(path.name for path in (ROOT / "vae").iterdir() if path.is_dir() and path.name != "__pycache__")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAG = re.compile(r"--[a-z][a-z_]*[a-z]")
-OTHERS_FLAGS = {"--logdir", "--standalone", "--nproc_per_node"}  # TensorBoard's and torchrun's
+OTHERS_FLAGS = {"--logdir", "--standalone", "--nproc_per_node", "--first", "--n"}  # of other programs
 
 each_page = pytest.mark.parametrize("page", TEXTS)
 

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from small_runs import ROOT
 
 from main import main
 from vae import VAE, load_model, open_run
@@ -26,7 +27,7 @@ KINDS = {
     "vamp": {"latent_dim": 2, "hidden_dims": (8, 8), "block": "residual", "prior": "vamp", "num_pseudo_inputs": 3},
     "gated": {"latent_dim": 2, "hidden_dims": (8, 8), "block": "gated", "recon_loss": "mse"},
 }
-QUICK = ("conditional", "conv")  # between them: both nets, classes, colour, a learned prior
+QUICK = ("conv",)  # with classes and colour; the dense net of the finished run is exported below
 
 
 def model_of(kind):
@@ -136,11 +137,14 @@ def test_the_name_of_the_output_chooses_the_format():
         Export(format="torch", output="a.onnx")
 
 
-USES = {"torch": "torch.export.load('decoder.pt2')", "onnx": "onnxruntime.InferenceSession('decoder.onnx')"}
+USES = {"torch": "torch.export.load('x/decoder.pt2')", "onnx": "onnxruntime.InferenceSession('x/decoder.onnx')"}
 
 
 @pytest.mark.parametrize("format", USES)
-def test_the_command_says_how_to_use_the_programs_and_nothing_else(use, run_dir, tmp_path, capfd, format):
+def test_the_command_says_how_to_use_the_programs_from_here_and_nothing_else(
+    use, run_dir, tmp_path, monkeypatch, capfd, format
+):
+    monkeypatch.chdir(tmp_path)
     assert use("export", run_dir, "--format", format, "--output", tmp_path / "x") == 0
     names = {path.name for path in (tmp_path / "x").iterdir()}
     assert names == {*module.FORMATS[format].files, "example.npz", "export.json"}
@@ -174,3 +178,14 @@ def test_a_checkpoint_s_averaged_weights_are_those_that_are_scored(finished_run,
     export(trained.model, tmp_path, trained.description, format="safetensors")
     weights = load_model(tmp_path / "model.safetensors").state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in state["model_state"].items())
+
+
+@pytest.mark.parametrize("format", module.FORMATS)
+def test_nothing_that_is_published_says_where_the_run_its_data_and_this_code_lay(use, run_dir, tmp_path, format):
+    config = open_run(run_dir, device="cpu").config
+    assert use("export", run_dir, "--format", format, "--output", tmp_path) == 0
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        for folder in (config.data_dir, config.output_dir, config.log_dir, str(run_dir.parent), str(ROOT)):
+            assert folder.startswith("/") and folder.encode() not in content, path
+    assert json.loads((tmp_path / "export.json").read_text())["checkpoint"] == "whole/checkpoints/last.pt"

@@ -30,7 +30,7 @@ def test_classes_of_a_conditional_model_come_in_turn():
     model = VAE(latent_dim=3, hidden_dims=(8,), num_classes=3)
     assert sample(model, 5)[1].tolist() == [0, 1, 2, 0, 1]
     assert sample(model, 3, digits=(2,))[1].tolist() == [2, 2, 2]
-    with pytest.raises(UsageError, match="classes 0 to 2"):
+    with pytest.raises(UsageError, match="classes are 0 to 2"):
         sample(model, 3, digits=(3,))
 
 

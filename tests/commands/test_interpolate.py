@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ import torch
 from matplotlib.image import imread
 from PIL import Image
 
-from vae.commands.interpolate import path_between
+from vae.commands.interpolate import default_pair, path_between
+from vae.data.datasets import Split
 from vae.plots import images as figures
+from vae.system.errors import UsageError
 
 
 def test_a_linear_path_is_the_straight_line_and_holds_its_ends():
@@ -96,6 +99,27 @@ def test_a_conditional_model_interpolates_within_one_class(use, conditional_run,
     assert "choose the one to decode with --digit" in capsys.readouterr().err
     flags = ["--digits", 3, 8, "--digit", 3, "--steps", 2, "--output", tmp_path / "b.png"]
     assert use("interpolate", conditional_run, *flags) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "conditional", "pair"),
+    [
+        ([3, 3, 5, 3], False, (0, 2)),
+        ([3, 3, 5, 3], True, (0, 1)),
+        ([3, 3], False, (0, 1)),  # a single class
+        ([3, 5, 4, 5], True, (1, 3)),  # no other image of the first one's class
+        ([3, 5], True, None),
+        ([3], False, None),
+    ],
+)
+def test_without_ends_it_goes_from_an_image_to_another(labels, conditional, pair):
+    test = Split(torch.zeros(len(labels), 1, 2, 2), torch.tensor(labels))
+    trained = SimpleNamespace(split=lambda name: test, model=SimpleNamespace(num_classes=10 * conditional))
+    if pair:
+        assert default_pair(trained) == pair
+    else:
+        with pytest.raises(UsageError, match="the test set has no two images"):
+            default_pair(trained)
 
 
 def test_images_and_classes_that_the_test_set_lacks_are_refused(use, run_dir, capsys):

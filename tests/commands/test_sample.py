@@ -62,6 +62,9 @@ def test_a_class_for_an_unconditional_model_is_answered_with_the_command_that_tr
     }
 
 
-def test_a_class_that_the_model_lacks_is_refused_in_one_line(use, conditional_run, capsys):
-    assert use("sample", conditional_run, "--digit", 10) == 2
-    assert "has the classes 0 to 9" in capsys.readouterr().err
+def test_a_class_that_the_data_lacks_is_refused_in_one_line_whether_the_model_knows_classes_or_not(
+    use, run_dir, conditional_run, capsys
+):
+    for run in (run_dir, conditional_run):
+        assert use("sample", run, "--digit", 7, 10) == 2
+        assert capsys.readouterr().err == "error: --digit 10: the classes are 0 to 9\n"

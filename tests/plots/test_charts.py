@@ -46,6 +46,14 @@ def test_loss_curves_show_every_epoch_and_a_longer_run_s_later_epochs_again(draw
         assert axes.lines[0].get_xdata()[0] == start and axes.get_title("left").endswith(f"from epoch {start} on")
 
 
+@pytest.mark.parametrize(("count", "expected"), [(1, [1]), (2, [1, 2]), (60, [1, 10, 20, 30, 40, 50, 60])])
+def test_the_first_epoch_has_a_tick(drawn, tmp_path, count, expected):
+    charts.draw_loss_curves(tmp_path / "x.png", rows_of(count), **LABELS)
+    assert drawn[0].axes[0].get_xticks().tolist() == expected
+    if count == 60:
+        assert drawn[0].axes[3].get_xticks().tolist() == [7, 20, 30, 40, 50, 60]
+
+
 @pytest.mark.parametrize("count", [1, 60])
 def test_last_values_stand_at_the_ends_of_the_curves_without_overlap_and_within_the_page(drawn, tmp_path, count):
     charts.draw_loss_curves(tmp_path / "x.png", rows_of(count), **LABELS)
@@ -55,13 +63,14 @@ def test_last_values_stand_at_the_ends_of_the_curves_without_overlap_and_within_
         boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
         assert len(boxes) == 3 and all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
         assert all(box.x1 < figure.bbox.x1 for box in boxes)
+        assert axes.bbox.y0 <= boxes[0].y0 + 2 and boxes[-1].y1 - 2 <= axes.bbox.y1  # and not over the panel's title
     assert [text.get_text() for text in figure.axes[2].texts] == ["train 6.00", "val 6.00", "test 6.00"]
 
 
-def scatter(points, **options):
-    names = [str(index) for index in range(10)]
+def scatter(points, classes=10, **options):
+    names = [str(index) for index in range(classes)]
     axis_labels = {"axis_labels": ("a", "b"), "class_names": names}
-    return charts.scatter_figure(points, np.arange(len(points)) % 10, **axis_labels, **LABELS, **options)
+    return charts.scatter_figure(points, np.arange(len(points)) % classes, **axis_labels, **LABELS, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"circles": True}, {"limit": 5}])
@@ -81,8 +90,38 @@ def test_the_prior_s_first_two_standard_deviations_are_marked_and_named():
     axes = scatter(np.zeros((20, 2)), circles=True).axes[0]
     assert [circle.get_radius() for circle in axes.patches] == [1, 2]
     assert {"1σ of the prior", "2σ of the prior"} <= {text.get_text() for text in axes.texts}
+    for text in axes.texts:  # over the line of the circle
+        assert text.get_bbox_patch().get_facecolor() == (1, 1, 1, 1) and not text.get_bbox_patch().get_edgecolor()[3]
     assert axes.get_xlim()[0] < -2 and axes.get_ylim()[1] > 2
     assert not scatter(np.zeros((20, 2))).axes[0].patches
+
+
+def names_in(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_no_class_is_named_whose_median_lies_outside_the_frame():
+    points = np.zeros((200, 2))
+    points[3::10] = 7, 0
+    assert names_in(scatter(points, limit=5)) == [str(index) for index in range(10) if index != 3]
+    assert len(names_in(scatter(points))) == 10
+
+
+def test_names_don_t_hide_few_points():
+    assert len(names_in(scatter(np.zeros((100, 2))))) == 10
+    few = scatter(np.zeros((90, 2)))
+    assert not names_in(few) and len(few.axes[0].get_legend().get_texts()) == 10
+
+
+def test_classes_of_one_colour_have_two_markers_in_the_plot_and_in_the_legend():
+    axes = scatter(np.zeros((400, 2)), classes=20).axes[0]
+    dots, crosses = (points for points in axes.collections if len(points.get_offsets()))
+    assert len(dots.get_offsets()) == len(crosses.get_offsets()) == 200
+    handles = axes.get_legend().legend_handles
+    for index, handle in enumerate(handles):
+        expected = (dots, crosses)[index // 10].get_paths()[0]
+        assert np.array_equal(handle.get_paths()[0].vertices, expected.vertices)
+    assert len(handles) == 20
 
 
 def test_a_rendered_scatter_is_a_small_picture():

@@ -1,5 +1,7 @@
 """What a run's pictures show and say."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -59,6 +61,28 @@ def test_interpolations_name_their_ends(calls, draw, knobs, expected):
     draw(**knobs)._draw_interpolation(model, ROW)
     (grid,), options = calls["interpolation.png"]
     assert options["row_labels"][0] == expected and len(options["row_labels"]) * 12 == len(grid)
+
+
+def one_class(splits, count):
+    """The first images of the first class, and nothing else in the test set."""
+    return dataclasses.replace(splits, test=splits.test.take((splits.test.labels == 0).nonzero().flatten()[:count]))
+
+
+def test_images_of_a_single_class_are_joined_with_each_other(calls, tmp_path):
+    config, splits = Config(dataset="digits", hidden_dims=(8,)), load_splits("digits", tmp_path)
+    pictures = Pictures(tmp_path, one_class(splits, 3), config=config, protocol="grey pixels")
+    pictures._draw_interpolation(VAE(2, hidden_dims=(8,)), ROW)
+    assert calls["interpolation.png"][1]["row_labels"] == ["0 → 0"]
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_log_line_says_why_there_are_no_interpolations(calls, tmp_path, caplog, conditional):
+    config = Config(dataset="digits", hidden_dims=(8,), conditional=conditional)
+    model = VAE(2, hidden_dims=(8,), num_classes=10 if conditional else 0)
+    splits = one_class(load_splits("digits", tmp_path), 1)
+    Pictures(tmp_path, splits, config=config, protocol="grey pixels")._draw_interpolation(model, ROW)
+    assert not calls and [record.name for record in caplog.records] == ["vae.plots.pictures"]
+    assert ("of one class" in caplog.text) == conditional
 
 
 def test_the_prior_s_circles_are_those_of_a_standard_normal(draw):

@@ -136,7 +136,7 @@ def test_the_configuration_and_the_command_that_repeats_the_run_stand_in_text(fi
     text = read_events(finished_run / "runs/whole").Tensors("configuration/text_summary")[0].tensor_proto.string_val[0]
     assert "    python main.py --dataset digits --seed 0" in text.decode()
     assert "| hidden_dims | **32** |" in text.decode() and "| lr | 0.001 |" in text.decode()
-    assert "| protocol | grey pixels |" in text.decode()
+    assert "\n\n| knob | value |\n|---|---|\n" in text.decode() and "| protocol | grey pixels |" in text.decode()
 
 
 def test_the_projector_holds_posterior_means_in_three_dimensions_with_their_classes_and_thumbnails(finished_run):

@@ -14,7 +14,9 @@ from vae.commands.session import Session
 from vae.config.options import Export
 from vae.model.build import load_model
 from vae.model.vae import VAE
+from vae.runs.trained import Trained
 from vae.system import weights
+from vae.system.console import short_path
 from vae.system.errors import UserError, plain
 from vae.system.extras import require
 from vae.system.files import write_json, write_npz
@@ -146,13 +148,19 @@ def run(session: Session, options: Export) -> None:
     require(f"--format {options.file_format}", *kind.packages)  # before anything is written
     paths = session.paths_in(options.file_format, kind.files, COMMON)
     facts = {name: getattr(trained, name) for name in ("title", "protocol", "class_names")}
-    facts |= {"checkpoint": plain(trained.path), **trained.description}
+    facts |= {"checkpoint": _name_of(trained), **trained.description}
     difference = _export(trained.model, paths, facts, format=options.file_format)
     extent = f"differ by at most {difference:.1e}" if difference else "are the same"
     session.console.say(f"loaded again and compared with the model: the numbers {extent}")
     y = ", y" if trained.model.num_classes else ""
     inputs = "{'z': z, 'y': y}" if y else "{'z': z}"
-    session.console.say(f"use: {kind.use.format(file=paths[len(kind.files) - 1].name, y=y, inputs=inputs)}")
+    session.console.say(f"use: {kind.use.format(file=short_path(paths[len(kind.files) - 1]), y=y, inputs=inputs)}")
     if trained.config.prior != "standard":
         session.console.say(f"z comes from this model's own prior ({trained.config.prior}), not from N(0, I)")
     session.wrote(*paths)
+
+
+def _name_of(trained: Trained) -> str:
+    """The checkpoint without where it lies: `my_run/checkpoints/last.pt`."""
+    parts = trained.path.parts[-3:] if trained.run_dir else (trained.path.name,)
+    return plain(Path(*parts).as_posix())

@@ -51,15 +51,19 @@ def sample(
 
 def classes_in_turn(model: VAE, digits: Sequence[int], count: int) -> Tensor | None:
     """Labels (N,) that repeat `digits`, or all classes if that is empty; `None` for an unconditional model."""
+    check_classes(digits, model.num_classes)
     if not model.num_classes:
-        if digits:
-            raise UsageError(f"--digit {digits[0]}: this model was trained without classes (--conditional)")
         return None
-    for digit in digits:
-        if not 0 <= digit < model.num_classes:
-            raise UsageError(f"--digit {digit}: this model has the classes 0 to {model.num_classes - 1}")
     classes = torch.tensor(tuple(digits) or range(model.num_classes), device=_device(model))
     return classes.repeat(count // len(classes) + 1)[:count]
+
+
+def check_classes(digits: Sequence[int], count: int) -> None:
+    """Refuse a class that is not among the `count` classes."""
+    for digit in digits:
+        if not 0 <= digit < count:
+            classes = f"the classes are 0 to {count - 1}" if count else "there are no classes"
+            raise UsageError(f"--digit {digit}: {classes}")
 
 
 def class_list(trained: Trained, labels: Tensor | None) -> str:

@@ -111,13 +111,16 @@ def between_draws(trained: Trained, *, seed: int = 0, digit: Sequence[int] = ())
 
 
 def default_pair(trained: Trained) -> tuple[int, int]:
-    """Indices of the first test image and the next of another class, or of the same class for a conditional model."""
+    """Indices of the first two test images of one class for a conditional model, or else of two if there are two."""
     labels = trained.split("test").labels
-    if not trained.class_names:
-        return 0, min(1, len(labels) - 1)
-    wanted = (labels == labels[0]) == bool(trained.model.num_classes)
-    candidates = wanted[1:].nonzero().flatten()
-    return 0, int(candidates[0]) + 1 if len(candidates) else 0
+    conditional = bool(trained.model.num_classes)
+    same = conditional or len(labels.unique()) == 1
+    for first, label in enumerate(labels):
+        candidates = ((labels[first + 1 :] == label) == same).nonzero().flatten()
+        if len(candidates):
+            return first, first + 1 + int(candidates[0])
+    kind = "images of one class" if conditional else "images"
+    raise UsageError(f"the test set has no two {kind} to go between: see --random")
 
 
 def run(session: Session, options: Interpolate) -> None:

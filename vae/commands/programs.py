@@ -79,6 +79,8 @@ def save_torch(program: Program, path: Path, facts: dict[str, Any]) -> None:
     with torch.no_grad():
         arguments = tuple(program.inputs.values())
         exported = torch.export.export(program.module, arguments, dynamic_shapes=_dynamic_batch(program))
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names this machine's folders
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files={"facts.json": json.dumps(facts)})
     write_atomic(path, lambda stream: stream.write(buffer.getbuffer()))
@@ -108,6 +110,8 @@ def save_onnx(program: Program, path: Path, facts: dict[str, Any]) -> None:
     graph = exported.model_proto
     for argument in graph.graph.input:
         argument.doc_string = ARGUMENTS[argument.name]
+    for node in graph.graph.node:
+        del node.metadata_props[:]  # stack traces, which name this machine's folders
     for name, value in facts.items():
         graph.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     content = graph.SerializeToString(deterministic=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from vae.commands.generate import check_classes
 from vae.config.options import ModelOptions
 from vae.config.presets import command_line
 from vae.runs.trained import Trained, open_run
@@ -148,11 +149,12 @@ class Session:
 
 
 def _check_classes(trained: Trained, digits: Sequence[int]) -> None:
-    """Refuse to show classes to a model without a class input, with the command that trains one with it."""
-    if not digits or trained.model.num_classes:
+    """Refuse classes that the data lacks, and any without a class input, with the command that trains one with it."""
+    if not digits:
         return
-    if not trained.class_names:
-        raise UsageError(f"--digit {digits[0]}: these images have no classes")
+    check_classes(digits, len(trained.class_names))
+    if trained.model.num_classes:
+        return
     prior = "standard" if trained.config.prior == "vamp" else trained.config.prior  # vamp knows no classes
     command = command_line(dataclasses.replace(trained.config, conditional=True, prior=prior))
     raise UsageError(f"--digit {digits[0]}: this model was trained without classes; train one with them: {command}")

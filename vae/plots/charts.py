@@ -23,6 +23,8 @@ EARLY = 10  # epochs: a longer run has a second row of panels, without its first
 LINE = 10.5  # points between the texts at the ends of curves, at least
 SMALL_DPI = 75  # of a scatter that is rendered, not written
 MAX_NAMED = 20  # classes: more names would hide the points
+FEW = 10  # points for each class: fewer would be hidden by the names
+MARKERS = "ox"  # of the first ten classes and of the next ten, which have the same colours
 NAME, LEGEND = 16, 32  # letters of a class's name among the points and in the legend, at most
 
 
@@ -63,8 +65,12 @@ def scatter_figure(
     axes = figure.add_subplot()
     size = float(np.clip(2e4 / max(len(points), 1), 3.0, 14.0))
     order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of the others
-    colors = np.array(COLORS)[labels % len(COLORS)] if class_names else np.full(len(points), COLORS[0])
-    axes.scatter(points[order, 0], points[order, 1], c=colors[order], s=size, alpha=0.65, linewidths=0, rasterized=True)
+    kinds = labels if class_names else np.zeros_like(labels)
+    colors = np.array(COLORS)[kinds % len(COLORS)]
+    for turn, marker in enumerate(MARKERS):
+        part = order[kinds[order] // len(COLORS) % len(MARKERS) == turn]
+        style: dict[str, Any] = {"s": size, "linewidths": 0 if marker == "o" else 0.8, "marker": marker}
+        axes.scatter(points[part, 0], points[part, 1], c=colors[part], alpha=0.65, rasterized=True, **style)
     if circles:
         _draw_circles(axes)
     _make_square(axes, points, circles=circles, limit=limit)
@@ -78,12 +84,13 @@ def scatter_figure(
 def _draw_circles(axes: Axes) -> None:
     """Draw one and two standard deviations of a standard normal prior over the points, with their names."""
     halo: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+    box = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
     for radius in (1, 2):
         circle = Circle((0, 0), radius, fill=False, color=INK, linewidth=1, linestyle=(0, (5, 4)), zorder=3)
         circle.set_path_effects(halo)
         axes.add_patch(circle)
-        name = axes.text(0, -radius, f"{radius}σ of the prior", ha="center", va="center", fontsize=8, zorder=4)
-        name.set_path_effects(halo)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "zorder": 4, "bbox": box}
+        axes.text(0, -radius, f"{radius}σ of the prior", **style)
 
 
 def _make_square(axes: Axes, points: np.ndarray, *, circles: bool, limit: float | None) -> None:
@@ -99,15 +106,18 @@ def _make_square(axes: Axes, points: np.ndarray, *, circles: bool, limit: float 
 
 
 def _name_classes(axes: Axes, points: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> None:
-    """Put each class's name at its median and all of them into a legend, unless there are too many."""
+    """Put all classes into a legend and each one's name at its median, if it is in the frame; not too many names."""
     members = [labels == index for index in range(len(class_names))]
     medians = [np.median(points[member], axis=0) if member.any() else None for member in members]
+    medians = [place if place is not None and axes.viewLim.contains(*place) else None for place in medians]
+    is_named = len(class_names) <= MAX_NAMED and len(points) >= FEW * len(class_names)
     names = [shortened(name, NAME) for name in class_names]
     style: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "ha": "center", "va": "center", "parse_math": False}
     for index, (name, place) in enumerate(zip(names, _apart(axes, medians, names), strict=True)):
         color = COLORS[index % len(COLORS)]
-        axes.scatter([], [], color=color, s=36, label=f" {shortened(class_names[index], LEGEND)}")
-        if place is not None and len(class_names) <= MAX_NAMED:
+        marker = MARKERS[index // len(COLORS) % len(MARKERS)]
+        axes.scatter([], [], color=color, s=36, marker=marker, label=f" {shortened(class_names[index], LEGEND)}")
+        if place is not None and is_named:
             box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": color, "linewidth": 1.8}
             axes.text(place[0], place[1], name, transform=axes.transAxes, bbox=box, **style)
     if 0 < len(class_names) <= MAX_NAMED:
@@ -153,6 +163,8 @@ def draw_loss_curves(path: Path, rows: Sequence[dict[str, Any]], *, title: str, 
         for axes, (term, name) in zip(row_of_panels, names.items(), strict=True):
             ends.append((axes, _draw_curves(axes, part, term)))
             axes.set_title(name + since, fontsize=10, loc="left")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("nats per image")
     figure.draw_without_rendering()  # settles where the ends of the curves are
     for axes, texts in ends:
         _move_apart(axes, texts)
@@ -170,23 +182,26 @@ def _draw_curves(axes: Axes, rows: Sequence[dict[str, Any]], term: str) -> list[
             style_of_text: dict[str, Any] = {"color": color, "fontsize": 8.5, "va": "center", "annotation_clip": False}
             place: dict[str, Any] = {"xy": (epochs[-1], values[-1]), "xytext": (5, 0), "textcoords": "offset points"}
             texts.append(axes.annotate(text, **place, **style_of_text))
-    axes.set(xlabel="epoch", ylabel="nats per image")
+    ticks = MaxNLocator(integer=True, nbins=6, min_n_ticks=1).tick_values(epochs[0], epochs[-1])
+    room = (ticks[-1] - ticks[0]) / len(ticks) / 2  # between the first epoch and a tick
+    axes.set(xlabel="epoch", xticks=[epochs[0], *(tick for tick in ticks if epochs[0] + room < tick <= epochs[-1])])
     axes.margins(x=0.02, y=0.06)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.grid(True, linewidth=0.6)
     return texts
 
 
 def _move_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
-    """Move texts that start at the same height up or down until there is a line between any two."""
+    """Move texts at about the same height up or down until there is a line between any two, beside the axes."""
     ends = [72 / DPI * axes.transData.transform(text.xy)[1] for text in texts]
     order = np.argsort(ends)
     heights = np.array(ends)[order]
+    low_end, high_end = 72 / DPI * axes.bbox.intervaly
     for _ in range(50):
         for low, high in itertools.pairwise(range(len(heights))):
             overlap = LINE - (heights[high] - heights[low])
             if overlap > 0:
                 heights[low] -= overlap / 2
                 heights[high] += overlap / 2
+        heights = heights.clip(low_end + LINE / 2, high_end - LINE / 2)
     for index, height in zip(order, heights, strict=True):
         texts[index].xyann = (5, height - ends[index])

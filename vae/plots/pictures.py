@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ MAX_COLUMNS = 20  # classes that get a column
 SCATTERED = 2000  # test images in TensorBoard's scatter
 END = 16  # letters of a class's name at an end of an interpolation, at most
 
+logger = logging.getLogger(__name__)
+
 Row = dict[str, Any]  # an epoch's figures, as metrics.jsonl holds them
 
 
@@ -40,15 +43,14 @@ def first_of_each_class(labels: Tensor, classes: Sequence[int], count: int) -> T
     return torch.stack([indices[:rows] for indices in members], dim=1).flatten()
 
 
-def pairs_to_join(labels: Sequence[int], *, same: bool | None) -> list[tuple[int, int]]:
-    """Disjoint pairs of indices, of the same class or of different ones; of any with `None`."""
+def pairs_to_join(labels: Sequence[int], *, same: bool) -> list[tuple[int, int]]:
+    """Disjoint pairs of indices, of the same class or of different ones."""
     used: set[int] = set()
     pairs = []
     for first in range(len(labels)):
         for step in range(len(labels)):
             second = (first + len(labels) // 2 + step) % len(labels)
-            fits = same is None or (labels[first] == labels[second]) == same
-            if fits and second != first and not {first, second} & used:
+            if (labels[first] == labels[second]) == same and second != first and not {first, second} & used:
                 used |= {first, second}
                 pairs.append((first, second))
                 break
@@ -210,17 +212,20 @@ class Pictures:
         """Straight lines between two test images' posterior means, of one class where the model is conditional."""
         images, labels, names = self.examples.images, self.examples.labels, self.splits.class_names
         mu, _ = posterior(model, self.examples)
-        same = bool(self.classes) if self.splits.class_names else None
+        conditional, single = bool(self.classes), len(labels.unique()) == 1
+        pairs = pairs_to_join(labels.tolist(), same=conditional or single)[:LINES]
+        if not pairs:
+            kind = "images of one class" if conditional else "images"
+            logger.warning("no interpolation.png: the examples hold no two %s to go between", kind)
+            return
         lines, row_labels = [], []
-        for first, second in pairs_to_join(labels.tolist(), same=same)[:LINES]:
+        for first, second in pairs:
             y = labels[first : first + 1] if self.classes else None
             decoded = interpolate(model, mu[first], mu[second], steps=STEPS, y=y)
             ends = to_pixels(images[[first, second]])
             lines.append(torch.cat([ends[:1], decoded, ends[1:]]))
             if names:
                 row_labels.append(" → ".join(shortened(names[labels[end]], END) for end in (first, second)))
-        if not lines:  # a conditional model with one image of each class: no pair shares a class
-            return
         figures.draw_grid(
             self.run_dir / "interpolation.png",
             torch.cat(lines),

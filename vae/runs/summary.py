@@ -57,7 +57,7 @@ def markdown(config: Config, description: dict[str, Any]) -> str:
     about = {"data": description["dataset"], "protocol": description["protocol"], "model": config.model_name}
     about |= {"recipe": config.recipe, "parameters": f"{description['parameters']:,}", "device": description["device"]}
     usual = presets.configure({"preset": config.preset}).to_dict()
-    lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in about.items())]
+    lines = ["| knob | value |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in about.items())]
     for name, value in config.to_dict().items():
         lines.append(f"| {name} | {f'**{_cell(value)}**' if value != usual[name] else _cell(value)} |")
     origin = {"commit": description["git_commit"] or "unknown", **description["versions"]}

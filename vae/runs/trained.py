@@ -104,9 +104,15 @@ class Trained:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a file of the model's weights says of them: the entries of a checkpoint that `open_run` needs too."""
+        """What a file of the model's weights says of them: the entries of a checkpoint that `open_run` needs too.
+
+        Of absolute folders it has the last part alone: what is published doesn't say where a run lay.
+        """
         names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
-        return {name: self._state[name] for name in names} | {"places": {}, "shown": self._captions}
+        state = {name: self._state[name] for name in names}
+        folders = {name: Path(state["config"][name]) for name in ("data_dir", "output_dir", "log_dir")}
+        state["config"] = state["config"] | {name: path.name for name, path in folders.items() if path.is_absolute()}
+        return state | {"places": {}, "shown": self._captions}
 
     def subtitle(self, *more: str) -> str:
         """The line under a picture's title."""
