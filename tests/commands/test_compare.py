@@ -81,11 +81,13 @@ def test_runs_of_another_folder_are_compared_too(beside):
     [
         (["dyn"], "1 run to compare, and it takes two"),
         (["dyn", "g/seed-O"], "'g/seed-O' is no run, in outputs or as a path (did you mean g/seed-"),
+        (["nested", "dyn"], "'nested' is no run, in outputs or as a path (its runs are 'nested/*')"),
         (["wide-*"], "no run in outputs matches 'wide-*'"),
         (["dyn", "g", "--output", "outputs"], "outputs is not empty"),
     ],
 )
 def test_a_mistake_gets_one_line(beside, capsys, words, message):
+    record_run(beside / "outputs/nested/seed-0")
     before = names(beside / "outputs")
     assert main(["compare", *words]) == 2
     err = capsys.readouterr().err
@@ -104,6 +106,46 @@ def test_a_run_without_a_usable_model_or_without_an_epoch_is_left_out_with_a_lin
     assert names(beside / "outputs" / "comparison-2") == [name for name in FILES if name != "samples.png"]
 
 
+def test_a_run_whose_curves_are_damaged_is_left_out_and_no_empty_folder_is_made(beside, capsys):
+    path = beside / "outputs/dyn/metrics.jsonl"
+    path.write_text("\n".join(["{" if number == 1 else row for number, row in enumerate(path.read_text().split("\n"))]))
+    line = "left out: outputs/dyn/metrics.jsonl is damaged\n"
+    assert main(["compare", "--all"]) == 0
+    assert line in capsys.readouterr().out
+    rows = [json.loads(row) for row in (beside / "outputs/g/seed-0/metrics.jsonl").read_text().splitlines()]
+    del rows[0]["test/kl"]
+    (beside / "outputs/g/seed-0/metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    shutil.rmtree(beside / "outputs/comparison")
+    assert main(["compare", "--all"]) == 2
+    out, err = capsys.readouterr()
+    assert line in out and "left out: outputs/g/seed-0/metrics.jsonl: line 1 is damaged" in out and "−ELBO" not in out
+    assert err.startswith("error: 1 run to compare") and not (beside / "outputs/comparison").exists()
+
+
+@pytest.mark.parametrize("taken", ["outputs", "file"])
+def test_a_taken_output_is_refused_before_the_tables(beside, capsys, taken):
+    (beside / "file").write_text("mine")
+    assert main(["compare", "g", "dyn", "--output", taken]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and (beside / "file").read_text() == "mine"
+
+
+def test_the_lowest_figures_are_coloured_in_a_terminal(tmp_path, monkeypatch, capsys):
+    for name, latent_dim, loss in (("low", 2, 140.0), ("high", 3, 150.0)):
+        record_run(tmp_path / "outputs" / name, (loss,), latent_dim=latent_dim, nll=(loss - 5, 50))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vae.system.console.Console._painted", lambda self, text, style: f"[{text}]" if style else text)
+    assert main(["compare", "--all"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  low"))
+    assert "[140.00 *]" in line and "[135.00 (K=50) *]" in line and line.count("[") == 2
+
+
+def test_an_exact_name_comes_before_a_pattern(beside):
+    (beside / "outputs/dyn").rename(beside / "outputs/a[1]")
+    assert main(["compare", "a[1]", "g", "--output", "here", "--quiet"]) == 0
+    assert '"a[1]"' in (beside / "here" / "comparison.json").read_text()
+
+
 def test_nothing_from_a_run_can_become_markup(beside):
     assert main(["compare", "g", "dyn", "--output", "plain", "--quiet"]) == 0
     plain = Tags((beside / "plain" / "comparison.html").read_text("utf-8")).tags
@@ -117,6 +159,21 @@ def test_nothing_from_a_run_can_become_markup(beside):
         for name in ("src", "href"):
             assert attributes.get(name, "#").startswith(("data:", "#")), (tag, attributes)
         assert not any(name.startswith("on") or name == "style" for name in attributes)
+
+
+def test_of_more_than_ten_runs_no_two_look_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for latent_dim in range(1, 13):
+        record_run(tmp_path / "outputs" / f"d{latent_dim}", latent_dim=latent_dim)
+    drawn = []
+    monkeypatch.setattr("vae.commands.compare.draw_curves", lambda path, groups, **_: drawn.extend(*groups.values()))
+    assert main(["compare", "--all", "--quiet"]) == 0
+    assert len({(curves.color, curves.dashes) for curves in drawn}) == 12
+    page = Tags((tmp_path / "outputs/comparison/comparison.html").read_text("utf-8"))
+    (chart,) = json.loads(page.data)["curves"]
+    assert len(set(chart["styles"].values())) == 12
+    swatches = [attributes["class"] for tag, attributes in page.tags if tag == "i"]
+    assert set(swatches) == set(chart["styles"].values())
 
 
 def test_the_page_has_the_curves_of_each_group_by_name(beside):

@@ -41,6 +41,26 @@ def test_every_line_fits_the_terminal(outputs, capsys, monkeypatch, width):
     assert max(map(len, lines)) <= width and "−ELBO" in lines[0]
 
 
+def test_narrow_terminals_keep_epochs_of_a_stopped_run_and_wide_ones_whole_names(outputs, capsys, monkeypatch):
+    name = "20300102-030405-mlp-512-2d-seeds/seed-0"
+    record_run(outputs / name, finished=False, nll=(90.0, 5000))
+    monkeypatch.setattr("vae.commands.list.terminal_width", lambda: 60)
+    heading, *rows = listed(capsys)
+    assert "epochs" in heading and "time" not in heading and any("2/5" in row for row in rows)
+    monkeypatch.setattr("vae.commands.list.terminal_width", lambda: 120)
+    assert any(row.startswith(name) for row in listed(capsys))
+
+
+def test_a_run_without_its_configuration_is_named_and_a_taken_file_refused_before_the_table(outputs, capsys):
+    (record_run(outputs / "half") / "checkpoints").mkdir()
+    (outputs / "half" / "config.json").unlink()
+    lines = listed(capsys)
+    assert any(line.startswith("left out: can't read outputs/half/config.json") for line in lines)
+    (outputs / "runs.csv").write_text("mine")
+    assert main(["list", "--output", "outputs/runs.csv"]) == 2
+    assert capsys.readouterr().out == "" and (outputs / "runs.csv").read_text() == "mine"
+
+
 def test_an_empty_folder_says_how_to_train(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert "main.py --num_epochs 60" in " ".join(listed(capsys))

@@ -225,7 +225,7 @@ def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
     with pytest.raises(UserError, match="no epoch is done yet"):
         write_report(run_dir)
     torch.save(state, run_dir / "checkpoints" / "last.pt")
-    for file, damage in (("metrics.jsonl", "[1, 2"), ("config.json", "{}")):
+    for file, damage in (("metrics.jsonl", "[1, 2\n"), ("config.json", "{}")):
         (run_dir / file).write_text(damage)
         with pytest.raises(UserError, match=f"{file}.* is damaged"):
             write_report(run_dir)

@@ -22,7 +22,7 @@ def test_a_finished_run_is_read_as_it_was_recorded(finished_run):
     assert run.test == {term: results["test"][term] for term in ("loss", "recon", "kl")}
     assert run.test["loss"] == -results["test"]["elbo"]
     assert (run.parameters, run.protocol) == (results["parameters"], results["protocol"])
-    assert run.seconds == results["train_seconds"] and len(run.rows()) == 4
+    assert run.seconds == results["train_seconds"] and len(run.rows) == 4
     started = json.loads((run.path / "config.json").read_text())["started"]
     assert run.started.isoformat() == started and run.likelihood is None
 

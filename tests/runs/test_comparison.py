@@ -60,6 +60,24 @@ def test_nlls_are_ranked_only_at_the_same_number_of_samples(tmp_path):
     }
 
 
+def test_equal_figures_are_all_the_lowest(tmp_path):
+    for latent_dim, loss in ((2, 150.001), (3, 150.0), (4, 150.01)):
+        record_run(tmp_path / f"d{latent_dim}", (loss,), latent_dim=latent_dim)
+    (group,) = groups_of(tmp_path)
+    assert sorted(best(group, "loss")) == ["d2", "d3"]
+
+
+def test_seeds_without_a_mean_nll_say_why(tmp_path):
+    for seed, nll in enumerate(((90.0, 100), None, (91.0, 100))):
+        record_run(tmp_path / "g" / f"seed-{seed}", seed=seed, nll=nll)
+    for seed in (0, 1):
+        record_run(tmp_path / "h" / f"seed-{seed}", seed=seed, latent_dim=3, nll=(90.0, 100 + seed))
+    assert notes(groups_of(tmp_path)) == [
+        "g has no mean NLL, as none was measured for seed 1.",
+        "h has no mean NLL, as K differs: 100 (seed 0), 101 (seed 1).",
+    ]
+
+
 def test_recon_and_kl_alone_are_never_best(tmp_path):
     record_run(tmp_path / "a")
     record_run(tmp_path / "b", latent_dim=3)

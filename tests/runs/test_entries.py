@@ -37,6 +37,14 @@ def test_two_groups_in_one_folder_have_labels_of_their_own(tmp_path):
     assert len(set(labels)) == len(labels) == 2
 
 
+def test_a_run_alone_with_a_seed_of_a_group_leaves_the_group_whole(tmp_path):
+    for seed in range(3):
+        record_run(tmp_path / "three" / f"seed-{seed}", seed=seed)
+    record_run(tmp_path / "base", seed=0)
+    entries = {entry.label: len(entry.runs) for entry in group_by_seed(find_runs(tmp_path)[0])}
+    assert entries == {"three": 3, "base": 1}
+
+
 def test_one_value_has_no_deviation():
     assert Spread.of([3.0]) == (3.0, None, 1) and str(Spread.of([3.0])) == "3.00"
     assert Spread.of([1.0, 2.0, 3.0]).std == 1.0  # n - 1

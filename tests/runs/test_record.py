@@ -22,7 +22,7 @@ def test_rows_after_the_last_epoch_and_half_rows_are_left_out(tmp_path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"epoch": 5, "tra')
     assert read_metrics(path, 4) == rows and read_metrics(path, 2) == rows[:2]
     assert read_metrics(tmp_path / "none", 0) == []
-    with pytest.raises(FileError, match="line 5 is damaged"):
+    with pytest.raises(FileError, match="doesn't hold epochs 1 to 5"):
         read_metrics(path, 5)
 
 
@@ -40,9 +40,9 @@ def test_a_row_that_lacks_a_figure_or_has_a_wrong_one_is_named(tmp_path, rows, k
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[1, 2", "line 1 is damaged"),
+        (b"[1, 2\n", "line 1 is damaged"),
         (b"\xff", "is damaged"),
-        (b"[" * 100_000, "line 1 is damaged"),
+        (b"[" * 100_000 + b"\n", "line 1 is damaged"),
         (b"", "doesn't hold epochs 1 to 4"),
         (None, "can't read"),
     ],

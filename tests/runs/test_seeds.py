@@ -135,6 +135,31 @@ def test_more_epochs_are_for_all_seeds_and_other_flags_belong_to_them(three, tmp
     assert SeedGroup.open(group).flags["num_epochs"] == 3
 
 
+@pytest.mark.parametrize("flags", [["--device", "cuda:63"], ["--data_dir", "nowhere", "--device", "cuda:63"]])
+def test_a_refused_continuation_changes_nothing(three, tmp_path, capsys, flags):
+    shutil.copytree(three, tmp_path, dirs_exist_ok=True, symlinks=True)
+    group = tmp_path / "outputs" / "three"
+    before = (group / "seeds.json").read_text()
+    assert main(["--resume", str(group), "--num_epochs", "5000", *flags]) == 2
+    assert "--device cuda:63" in capsys.readouterr().err and (group / "seeds.json").read_text() == before
+    with SeedGroup.open(group).lock():
+        assert main(["--resume", str(group), "--num_epochs", "5000"]) == 1
+    assert (group / "seeds.json").read_text() == before
+
+
+def test_more_epochs_hold_after_an_interruption_and_the_machine_s_flags_do_not(three, tmp_path, stop_at, no_finish):
+    shutil.copytree(three, tmp_path, dirs_exist_ok=True, symlinks=True)
+    group = tmp_path / "outputs" / "three"
+    stop_at(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    flags = ["--num_epochs", "3", "--device", "cpu", "--threads", "1", "--quiet"]
+    assert main(["--resume", str(group), *flags]) == 130
+    stored = SeedGroup.open(group).flags
+    assert stored["num_epochs"] == 3 and not {"threads", "quiet"} & stored.keys()
+    stop_at(0)
+    assert main(["--resume", str(group)]) == 0
+    assert [load_state(group / f"seed-{seed}")["epoch"] for seed in range(3)] == [3, 3, 3]
+
+
 def test_one_damaged_seed_gets_one_line_and_the_others_their_turn(three, tmp_path, capsys, no_finish):
     shutil.copytree(three, tmp_path, dirs_exist_ok=True, symlinks=True)
     group = tmp_path / "outputs" / "three"

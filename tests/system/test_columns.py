@@ -24,9 +24,18 @@ def test_what_matters_most_stays_and_empty_columns_never_do():
     assert table_lines(COLUMNS, 15)[0].split() == ["run"]
 
 
-def test_a_column_that_doesnt_fit_leaves_its_place_to_a_smaller_one():
+def test_nothing_stands_in_the_place_of_a_more_useful_column():
     columns = [Column("run", ["x"], 0), Column("wide", ["x" * 30], 5), Column("slim", ["y"], 1)]
-    assert table_lines(columns, 20)[0].split() == ["run", "slim"]
+    assert table_lines(columns, 20)[0].split() == ["run"]
+
+
+def test_a_long_name_gets_room_before_columns_that_weigh_less():
+    name = "20300102-030405-mlp-512-2d-seeds/seed-0"
+    columns = [Column("run", [name], 3), Column("loss", ["148.02"], 5), Column("started", ["2030-01-02 03:04"], 1)]
+    assert table_lines(columns, 48)[1].split() == [name, "148.02"]
+    assert table_lines(columns, 90)[1].split() == [name, "148.02", "2030-01-02", "03:04"]
+    heading, line = table_lines(columns, 45)
+    assert heading.split() == ["run", "loss"] and len(line) == 45 and line.endswith("seeds/seed-0  148.02")
 
 
 def test_a_cut_name_keeps_both_ends():

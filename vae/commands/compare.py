@@ -14,7 +14,7 @@ import numpy as np
 from vae.commands.generate import sample
 from vae.config.options import Compare
 from vae.model.build import load_model
-from vae.plots.comparison import SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
+from vae.plots.comparison import DASHES, LINE_COLORS, SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
 from vae.report import comparison as page
 from vae.report.page import as_data_address, thinned
 from vae.runs import comparison
@@ -24,12 +24,11 @@ from vae.runs.entries import Entry
 from vae.runs.folders import is_seeds_dir
 from vae.system.checkpoint import CheckpointError
 from vae.system.columns import NAME, Column, middle_cut, table_lines
-from vae.system.console import UNLIMITED, Console, short_path, terminal_width
+from vae.system.console import UNLIMITED, Console, Span, short_path, terminal_width
 from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic, write_json
 from vae.system.program import PROGRAM
 
-NUM_COLORS = 10
 FOLDER = "comparison"
 BEST = "*"
 WEIGHTS = {"−ELBO": 10, "recon": 6, "KL": 5, "NLL": 9, "seeds": 8, "epochs": 7, "parameters": 3, "time": 4}
@@ -38,15 +37,16 @@ SEED = 0  # of the samples
 
 def run(options: Compare, console: Console) -> None:
     """Print the tables; write curves.png, samples.png, comparison.json and comparison.html."""
-    runs = [run for run in select_runs(options, console) if _has_epochs(run, console)]
+    _refuse_taken(options)
+    runs = [run for run in select_runs(options, console) if _is_usable(run, console)]
     if len(runs) < 2:
         raise UsageError(f"{len(runs)} run to compare, and it takes two: see the list command")
     groups = comparison.group_comparable(runs)
     _print_tables(groups, console)
-    folder = _make_folder(options)
     entries = [entry for group in groups for entry in group.entries]
     rows = {entry.label: comparison.mean_rows(entry) for entry in entries}
     subtitle = "; ".join(group.title for group in groups)
+    folder = _make_folder(options)
     _draw_curves(folder / "curves.png", groups, rows, subtitle=subtitle)
     console.status("drawing samples")
     samples = folder / "samples.png"
@@ -64,23 +64,23 @@ def select_runs(options: Compare, console: Console) -> list[RecordedRun]:
     if not output_dir.is_dir() and options.all:
         raise UsageError(f"no runs in {output_dir}: train some first ({PROGRAM})")
     known, damaged = find_runs(output_dir) if output_dir.is_dir() else ([], {})
-    if options.all:
-        for reason in damaged.values():
+    words = ["*"] if options.all else [_below(word, output_dir) for word in options.runs]
+    for name, reason in damaged.items():
+        if any(fnmatch.fnmatchcase(name, word) or name.startswith(f"{word}/") for word in words):
             console.say(f"left out: {reason}")
+    if options.all:
         return known
     named = [run for word in options.runs for run in _named(word, output_dir, known)]
     return list({os.path.realpath(run.path): run for run in named}.values())
 
 
+def _below(word: str, output_dir: Path) -> str:
+    """A name or pattern as seen from the folder of all runs, if it begins with that."""
+    return Path(os.path.normpath(word)).as_posix().removeprefix(f"{Path(os.path.normpath(output_dir)).as_posix()}/")
+
+
 def _named(word: str, output_dir: Path, known: Sequence[RecordedRun]) -> list[RecordedRun]:
-    """The runs of one word: a pattern, a run's folder or name, or the folder of several seeds."""
-    name = Path(os.path.normpath(word)).as_posix()
-    below = name.removeprefix(f"{Path(os.path.normpath(output_dir)).as_posix()}/")
-    if any(letter in word for letter in "*?["):
-        matching = [run for run in known if fnmatch.fnmatchcase(run.name, below)]
-        if not matching:
-            raise UsageError(f"no run in {output_dir} matches {word!r}: see the list command")
-        return matching
+    """The runs of one word: a run's folder or name, the folder of several seeds, or a pattern."""
     for folder in (output_dir / word, Path(word)):
         real = Path(os.path.realpath(folder))
         if is_run(real):
@@ -89,25 +89,47 @@ def _named(word: str, output_dir: Path, known: Sequence[RecordedRun]) -> list[Re
         if is_seeds_dir(real):
             same = [run for run in known if os.path.realpath(run.path.parent) == str(real)]
             return same or find_runs(real, prefix=f"{short_path(real)}/")[0]
+    below = _below(word, output_dir)
+    if any(letter in word for letter in "*?["):
+        matching = [run for run in known if fnmatch.fnmatchcase(run.name, below)]
+        if not matching:
+            raise UsageError(f"no run in {output_dir} matches {word!r}: see the list command")
+        return matching
     near = difflib.get_close_matches(below, [run.name for run in known], n=1)
     hint = f"did you mean {near[0]}?" if near else "see the list command"
+    if any(run.name.startswith(f"{below}/") for run in known):
+        hint = f"its runs are '{below}/*'"
     raise UsageError(f"{word!r} is no run, in {output_dir} or as a path ({hint})")
 
 
-def _has_epochs(run: RecordedRun, console: Console) -> bool:
-    if not run.epoch:
-        console.say(f"left out: {run.name} has done no epoch yet")
-    return bool(run.epoch)
+def _is_usable(run: RecordedRun, console: Console) -> bool:
+    """Whether a run has epochs whose figures can all be read; says so if not."""
+    try:
+        reason = "" if run.rows else f"{run.name} has done no epoch yet"
+    except FileError as error:
+        reason = str(error)
+    if reason:
+        console.say(f"left out: {reason}")
+    return not reason
+
+
+def _refuse_taken(options: Compare) -> None:
+    """Refuse an `--output` that is a file, or a folder in which something would be mixed up or replaced."""
+    wanted = Path(options.output)
+    if not options.output or not wanted.exists():
+        return
+    if not wanted.is_dir():
+        raise UsageError(f"{wanted} is a file: --output takes a folder")
+    if any(wanted.iterdir()) and not options.overwrite:
+        raise UsageError(f"{wanted} is not empty: choose another --output, or --overwrite its files")
 
 
 def _make_folder(options: Compare) -> Path:
-    """A new folder beside the runs, numbered if its name is taken; or `--output`, which must be empty."""
+    """`--output`; or a new folder beside the runs, numbered if its name is taken."""
     wanted = Path(options.output) if options.output else Path(options.output_dir) / FOLDER
     try:
         if options.output:
             wanted.mkdir(parents=True, exist_ok=True)
-            if any(wanted.iterdir()) and not options.overwrite:
-                raise UsageError(f"{wanted} is not empty: choose another --output, or --overwrite its files")
             return wanted
         wanted.parent.mkdir(parents=True, exist_ok=True)
         number, folder = 1, wanted
@@ -125,18 +147,31 @@ def _make_folder(options: Compare) -> Path:
 def _print_tables(groups: Sequence[Group], console: Console) -> None:
     for group in groups:
         rows = [comparison.cells(entry, group) for entry in group.entries]
-        columns = [Column("run", [entry.label for entry in group.entries], 0, is_number=False)]
+        columns = [Column("run", [entry.label for entry in group.entries], 4, is_number=False)]
         for heading, weight in WEIGHTS.items():
             marks = [f"{text} {BEST}" if is_best else text for text, is_best in (row[heading] for row in rows)]
             room = "  " if any(is_best for _, is_best in (row[heading] for row in rows)) else ""
             cells = [mark if mark.endswith(BEST) or not mark else mark + room for mark in marks]
             columns.append(Column(heading + room, cells, weight))
-        for line in (group.title, *(f"  {line}" for line in table_lines(columns, terminal_width() - 2)), ""):
-            console.say(line)
+        console.say(group.title)
+        heading, *lines = table_lines(columns, terminal_width() - 2)
+        console.say(f"  {heading}")
+        for line, row in zip(lines, rows, strict=True):
+            console.say_fitting([_spans(f"  {line}", [f"{text} {BEST}" for text, is_best in row.values() if is_best])])
+        console.say()
     _print_differences(groups, console)
-    console.say(f"nats per image of the test images; {BEST} the lowest of its kind; differences under 0.1 mean nothing")
+    console.say(f"nats per image of the test images; {BEST} the lowest of its kind; {comparison.chance(groups)}")
     for note in comparison.notes(groups):
         console.say(note)
+
+
+def _spans(line: str, best: Sequence[str]) -> list[Span]:
+    """A table's line, with the figures in it that are the lowest in a style of their own."""
+    spans = []
+    for text in best:
+        before, lowest, line = line.partition(text) if text in line else ("", "", line)
+        spans += [Span(before), Span(lowest, "best")]
+    return [*spans, Span(line)]
 
 
 def _print_differences(groups: Sequence[Group], console: Console) -> None:
@@ -158,12 +193,12 @@ def _print_differences(groups: Sequence[Group], console: Console) -> None:
 
 
 def _draw_curves(path: Path, groups: Sequence[Group], rows: dict[str, Any], *, subtitle: str) -> None:
-    colors = _colors(groups)
+    places = _places(groups)
 
     def curves(entry: Entry) -> Curves:
         values = {tag: np.array([row[tag] for row in rows[entry.label]]) for tag in rows[entry.label][0]}
         test, train = ({term: Curve(*values[f"{split}/{term}"].T) for term in TITLES} for split in ("test", "train"))
-        return Curves(entry.label, colors[entry.label], test, train)
+        return Curves(entry.label, places[entry.label], test, train)
 
     by_title = {group.title: [curves(entry) for entry in group.entries] for group in groups}
     banded = any(len(entry.runs) > 1 for group in groups for entry in group.entries)
@@ -171,9 +206,9 @@ def _draw_curves(path: Path, groups: Sequence[Group], rows: dict[str, Any], *, s
     draw_curves(path, by_title, title="Training curves", subtitle=f"nats per image · {subtitle}{note}")
 
 
-def _colors(groups: Sequence[Group]) -> dict[str, int]:
+def _places(groups: Sequence[Group]) -> dict[str, int]:
     labels = [entry.label for group in groups for entry in group.entries]
-    return {label: place % NUM_COLORS for place, label in enumerate(labels)}
+    return {label: place for place, label in enumerate(labels)}
 
 
 def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, subtitle: str) -> bool:
@@ -195,7 +230,11 @@ def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, sub
 
 
 def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples: str) -> str:
-    knobs, colors = comparison.differences(groups), _colors(groups)
+    knobs = comparison.differences(groups)
+    styles = {
+        label: f"run-{place % len(LINE_COLORS)} dash-{place // len(LINE_COLORS) % len(DASHES)}"
+        for label, place in _places(groups).items()
+    }
     described, charts = [], []
     for group in groups:
         table = [comparison.cells(entry, group) for entry in group.entries]
@@ -203,20 +242,26 @@ def _page(groups: Sequence[Group], rows: dict[str, Any], *, count: int, samples:
         entries = [
             {
                 "label": entry.label,
-                "color": colors[entry.label],
+                "style": styles[entry.label],
                 "cells": [{"text": row[heading][0] or "–", "is_best": row[heading][1]} for heading in headings],
                 "knobs": [values[entry.label] for values in knobs.values()],
             }
             for entry, row in zip(group.entries, table, strict=True)
         ]
         described.append({"title": group.title, "headings": headings, "entries": entries})
-        charts.append(_chart(group, rows, colors))
+        charts.append(_chart(group, rows, styles))
     return page.render(
-        described, count=count, knobs=list(knobs), notes=comparison.notes(groups), samples=samples, charts=charts
+        described,
+        count=count,
+        knobs=list(knobs),
+        notes=comparison.notes(groups),
+        chance=comparison.chance(groups),
+        samples=samples,
+        charts=charts,
     )
 
 
-def _chart(group: Group, rows: dict[str, Any], colors: dict[str, int]) -> dict[str, Any]:
+def _chart(group: Group, rows: dict[str, Any], styles: dict[str, str]) -> dict[str, Any]:
     """The curves of comparable runs, for curves.js; a run that ended earlier has no values from there on."""
     longest = max(len(rows[entry.label]) for entry in group.entries)
     epochs = thinned([*range(1, longest + 1)])
@@ -234,5 +279,5 @@ def _chart(group: Group, rows: dict[str, Any], colors: dict[str, int]) -> dict[s
                         for sign in (-1, 1)
                     ]
             panels.append({"title": f"{split}: {title}", "lines": lines, "bands": bands})
-    styles = {entry.label: f"run-{colors[entry.label]}" for entry in group.entries}
-    return {"epochs": epochs, "panels": panels, "styles": styles, "isNamed": False}
+    of_group = {entry.label: styles[entry.label] for entry in group.entries}
+    return {"epochs": epochs, "panels": panels, "styles": of_group, "isNamed": False}

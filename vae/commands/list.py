@@ -20,6 +20,8 @@ LATEST = "*"  # beside the run that outputs/latest leads to
 def run(options: List, console: Console) -> None:
     """Print a line for each run, and write them to a file if asked to."""
     output_dir = Path(options.output_dir)
+    if options.output and Path(options.output).exists() and not options.overwrite:
+        raise UsageError(f"{options.output} exists: choose another --output, or replace it with --overwrite")
     runs, damaged = find_runs(output_dir) if output_dir.is_dir() else ([], {})
     if not runs and not damaged:
         console.say(f"no runs in {output_dir}: train one with  {PROGRAM} --num_epochs 60")
@@ -35,7 +37,7 @@ def run(options: List, console: Console) -> None:
     for reason in damaged.values():
         console.say(f"left out: {reason}")
     if options.output:
-        _write(Path(options.output), runs, overwrite=options.overwrite)
+        _write(Path(options.output), runs)
         console.say(f"wrote {short_path(Path(options.output))}")
 
 
@@ -45,23 +47,21 @@ def columns(runs: Sequence[RecordedRun], marked: Sequence[bool]) -> list[Column]
     names = [f"{run.name} {LATEST}" if mark else run.name for run, mark in zip(runs, marked, strict=True)]
     epochs = [str(run.epoch) if run.state == FINISHED else f"{run.epoch}/{run.config.num_epochs}" for run in runs]
     return [
-        Column("run", names, 0, is_number=False),
+        Column("run", names, 3, is_number=False),
         Column("data, pixels", [run.scoring for run in runs], 9, is_number=False),
         Column("model", [run.config.model_name for run in runs], 2, is_number=False),
-        Column("epochs", epochs, 8),
-        Column("−ELBO", figures["loss"], 10),
+        Column("epochs", epochs, 10),
+        Column("−ELBO", figures["loss"], 11),
         Column("recon", figures["recon"], 6),
         Column("KL", figures["kl"], 5),
         Column("NLL", [str(run.likelihood) if run.likelihood else "" for run in runs], 4),
         Column("started", [f"{run.started:%Y-%m-%d %H:%M}" for run in runs], 1, is_number=False),
         Column("time", [duration(run.seconds) for run in runs], 3),
-        Column("state", ["" if run.state == FINISHED else run.state for run in runs], 7, is_number=False),
+        Column("state", ["" if run.state == FINISHED else run.state for run in runs], 8, is_number=False),
     ]
 
 
-def _write(path: Path, runs: Sequence[RecordedRun], *, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists: choose another --output, or replace it with --overwrite")
+def _write(path: Path, runs: Sequence[RecordedRun]) -> None:
     values = [run.as_dict() for run in runs]
     if path.suffix == ".json":
         write_json(path, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ from vae.plots.images import tile
 from vae.system.columns import middle_cut
 
 LINE_COLORS = tuple(COLORS[index] for index in (5, 2, 4, 3, 0, 7, 6, 8, 1, 9))  # as in report.css, the strongest first
+DASHES = (("-", ":"), ("--", (0, (1, 4))), ("-.", (0, (1, 7))))  # of test and train, for each ten curves
 TITLES = {"loss": "−ELBO = recon + KL", "recon": "reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
 BLOCKS, SIDE = 4, 6  # blocks of samples beside each other, and images along each side of one
 LABEL = 34  # letters of a run's name in a legend
@@ -35,17 +36,27 @@ class Curve(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """The curves of a run, or of several seeds, in a colour of its own."""
+    """The curves of a run, or of several seeds, in a colour and, after every tenth, a dash of its own."""
 
     label: str
-    color: int
+    place: int  # among all curves
     test: Mapping[str, Curve]  # by term: loss, recon, kl
     train: Mapping[str, Curve]
+
+    @property
+    def color(self) -> str:
+        """The colour of its lines."""
+        return LINE_COLORS[self.place % len(LINE_COLORS)]
+
+    @property
+    def dashes(self) -> tuple[Any, Any]:
+        """The line styles of test and train."""
+        return DASHES[self.place // len(LINE_COLORS) % len(DASHES)]
 
 
 @styled
 def draw_curves(path: Path, groups: Mapping[str, Sequence[Curves]], *, title: str, subtitle: str) -> None:
-    """Draw a row of panels for each group of comparable runs, by its title: test solid, training dotted."""
+    """Draw a row of panels for each group of comparable runs, by its title; training is dotted."""
     lines = [curves for group in groups.values() for curves in group]
     columns = min(3, len(lines) + 2)
     legend_rows = math.ceil((len(lines) + 2) / columns)
@@ -61,7 +72,7 @@ def draw_curves(path: Path, groups: Mapping[str, Sequence[Curves]], *, title: st
         if len(groups) > 1:  # over all three panels, so it takes no part in the layout
             style = {"fontweight": "bold", "parse_math": False, "in_layout": False}
             row[0].annotate(shortened(name, 110), (0, 1), (0, 23), "axes fraction", "offset points", **style)
-    handles = [Line2D([], [], color=LINE_COLORS[curves.color], linewidth=2.4) for curves in lines]
+    handles = [Line2D([], [], color=curves.color, linestyle=curves.dashes[0], linewidth=2.4) for curves in lines]
     handles += [Line2D([], [], color=FAINT, linewidth=1.8, linestyle=style) for style in ("-", ":")]
     labels = [middle_cut(curves.label, LABEL) for curves in lines] + ["test", "train, averaged over each epoch"]
     legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=9)
@@ -74,14 +85,16 @@ def _draw_panel(axes: Axes, group: Sequence[Curves], term: str) -> None:
     """Draw a term of all runs, between the limits of what comes after each run's first tenth."""
     late, all_values = [], []
     for curves in group:
-        color = LINE_COLORS[curves.color]
-        for curve, style, width in ((curves.test[term], "-", 1.8), (curves.train[term], ":", 1.3)):
+        drawn = zip((curves.test[term], curves.train[term]), curves.dashes, (1.8, 1.3), strict=True)
+        for curve, style, width in drawn:
             epochs = np.arange(1, len(curve.mean) + 1)
             marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, curve.mean, style, color=color, linewidth=width, marker=marker, markersize=4)
+            axes.plot(
+                epochs, curve.mean, linestyle=style, color=curves.color, linewidth=width, marker=marker, markersize=4
+            )
             band = np.stack([curve.mean - curve.std, curve.mean + curve.std])
-            if style == "-" and curve.std.any():
-                axes.fill_between(epochs, *band, color=color, alpha=0.16, linewidth=0)
+            if curve is curves.test[term] and curve.std.any():
+                axes.fill_between(epochs, *band, color=curves.color, alpha=0.16, linewidth=0)
             late.append(band[:, len(epochs) // 10 :].ravel())  # the first epochs would flatten the rest
             all_values.append(curve.mean)
     low, high = (edge(np.concatenate(late)) for edge in (np.min, np.max))

@@ -8,15 +8,24 @@ SCRIPTS = ("dom.js", "curves.js", "page.js")  # in this order
 
 
 def render(
-    groups: list[Values], *, count: int, knobs: list[str], notes: list[str], samples: str, charts: list[Values]
+    groups: list[Values],
+    *,
+    count: int,
+    knobs: list[str],
+    notes: list[str],
+    chance: str,
+    samples: str,
+    charts: list[Values],
 ) -> str:
     """The whole page as HTML.
 
     Args:
-        groups: comparable runs: `title`, `headings` and `entries`, each with `label`, `color`, `cells` and `knobs`.
+        groups: comparable runs: `title`, `headings` and `entries`, each with `label`, `style`, its classes in
+            report.css, `cells` and `knobs`.
         count: number of runs.
         knobs: names of those that differ.
         notes: what a reader must know first, a line each.
+        chance: whether a difference may be the seed's.
         samples: the picture of samples as a data address; empty if there is none.
         charts: of each group, as `curves.js` draws them.
     """
@@ -28,6 +37,6 @@ def render(
         knobs=knobs,
         notes=notes,
         samples=samples,
-        has_seeds=any("±" in cell["text"] for group in groups for entry in group["entries"] for cell in entry["cells"]),
+        chance=chance,
         data={"curves": charts},
     )

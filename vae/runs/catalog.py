@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config.config import Config, stored_config
 from vae.runs.record import last_row, read_description, read_metrics, read_text, started
+from vae.system.console import short_path
 from vae.system.files import FileError, LockedError, take_lock
 from vae.system.schema import find_misfit
 
@@ -69,6 +71,7 @@ class RecordedRun:
         """The terms of the test images' −ELBO and, where it was measured, their NLL, in nats per image."""
         return self.test | ({"nll": self.likelihood.nll} if self.likelihood else {})
 
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The lines of its metrics.jsonl, one for each epoch."""
         return read_metrics(self.path / "metrics.jsonl", self.epoch)
@@ -127,10 +130,8 @@ def _run_folders(folder: Path, *, depth: int = 2) -> Iterator[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder looks like a run's, damaged or not."""
-    return (folder / "config.json").is_file() and (
-        (folder / "metrics.jsonl").exists() or (folder / "checkpoints").exists()
-    )
+    """Whether a folder looks like a run's, damaged or not: one of the three may be gone."""
+    return sum((folder / name).exists() for name in ("config.json", "metrics.jsonl", "checkpoints")) > 1
 
 
 def read_run(folder: Path, name: str = "") -> RecordedRun:
@@ -141,7 +142,8 @@ def read_run(folder: Path, name: str = "") -> RecordedRun:
     """
     source = folder / "config.json"
     description = read_description(source)
-    config = stored_config({name: value for name, value in description["config"].items() if name in KNOBS}, source)
+    knobs = {name: value for name, value in description["config"].items() if name in KNOBS}
+    config = stored_config(knobs, Path(short_path(source)))
     epoch, seconds, last = last_row(folder / "metrics.jsonl")
     results = _read_json(folder / "results.json")
     is_finished = bool(results) and epoch >= config.num_epochs

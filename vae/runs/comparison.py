@@ -37,7 +37,11 @@ class Group:
         for entry in self.entries:
             if name in entry.spreads:
                 rivals.setdefault(entry.num_samples if name == "nll" else 0, []).append(entry)
-        return [min(same, key=lambda entry: entry.spreads[name].mean) for same in rivals.values() if len(same) > 1]
+        best = []
+        for same in rivals.values():
+            means = [round(entry.spreads[name].mean, 2) for entry in same]  # as they are printed
+            best += [entry for entry, mean in zip(same, means, strict=True) if len(same) > 1 and mean == min(means)]
+        return best
 
 
 def group_comparable(runs: Sequence[RecordedRun]) -> list[Group]:
@@ -61,7 +65,15 @@ def notes(groups: Sequence[Group]) -> list[str]:
             lines.append(SAMPLES_DIFFER)
         if runs[0].config.dataset == "folder" and len({run.config.seed for run in runs}) > 1:
             lines.append(DRAWN_TESTS)
+        lines += [entry.unmeasured for entry in group.entries if entry.unmeasured]
     return lines
+
+
+def chance(groups: Sequence[Group]) -> str:
+    """What tells whether a difference may be the seed's."""
+    if any(len(entry.runs) > 1 for group in groups for entry in group.entries):
+        return "± is one standard deviation over n seeds (n − 1); what a single run owes to its seed is unknown"
+    return "how much is the seed's alone, only several seeds can tell (--seeds)"
 
 
 def differences(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
@@ -103,7 +115,7 @@ def cells(entry: Entry, group: Group) -> dict[str, tuple[str, bool]]:
 
 def mean_rows(entry: Entry) -> list[dict[str, tuple[float, float]]]:
     """Mean and standard deviation over an entry's runs of each split's −ELBO (`loss`), recon and KL, epoch by epoch."""
-    rows = [[_signed(row) for row in run.rows()] for run in entry.runs]
+    rows = [[_signed(row) for row in run.rows] for run in entry.runs]
     averaged = []
     for same_epoch in zip(*rows, strict=True):
         values = {tag: [row[tag] for row in same_epoch] for tag in same_epoch[0]}

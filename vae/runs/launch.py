@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def resume(given: dict[str, Any]) -> int:
     return _resume_seeds(run_dir, given) if folders.is_seeds_dir(run_dir) else _resume_run(run_dir, given)
 
 
-def _train_run(given: dict[str, Any]) -> int:
+def _train_run(given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: None) -> int:
+    """Train a new run; `on_begin` is called when nothing is left to refuse."""
     config = presets.configure(given)
     with process_group(config.device) as processes:
         if processes.is_main:
@@ -55,10 +57,12 @@ def _train_run(given: dict[str, Any]) -> int:
             closing(Run(config, console=console, processes=processes)) as run,
         ):
             run.start()
+            on_begin()
             return run.train()
 
 
-def _resume_run(run_dir: Path, given: dict[str, Any]) -> int:
+def _resume_run(run_dir: Path, given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: None) -> int:
+    """Continue a run; `on_begin` is called when nothing is left to refuse."""
     last = run_dir / "checkpoints" / "last.pt"
     state = checkpoint.load(last)
     model_from_state(state, last)  # fails if the weights don't belong to the configuration
@@ -76,6 +80,7 @@ def _resume_run(run_dir: Path, given: dict[str, Any]) -> int:
         run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
         if "data_dir" in given:
             run.relative_dirs["data_dir"] = relative_to_run(run_dir, given["data_dir"])
+        on_begin()
         return run.train()
 
 
@@ -88,7 +93,6 @@ def _resume_seeds(run_dir: Path, given: dict[str, Any]) -> int:
     _check_one_process()
     group = SeedGroup.open(run_dir)
     _check_resumable(presets.configure(group.flags), given)
-    group.change(given)
     return _train_group(group, given)
 
 
@@ -99,10 +103,12 @@ def _check_one_process() -> None:
 
 def _train_group(group: SeedGroup, given: dict[str, Any]) -> int:
     """Train the seeds that are not finished; one that fails by itself leaves the others their turn."""
-    console = Console(quiet=presets.configure(group.flags).quiet)
     name = shlex.quote(short_path(group.run_dir))
     unfinished = []
     with group.lock():
+        if given:
+            group.change(given)
+        console = Console(quiet=presets.configure(group.flags | group.passing).quiet)
         for number, seed in enumerate(group.seeds, start=1):
             if group.is_finished(seed):
                 continue
@@ -131,9 +137,9 @@ class SeedError(UserError):
 def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any]) -> int:
     run_dir = group.dir_of(seed)
     if not (run_dir / "checkpoints" / "last.pt").exists():
-        return _train_run(group.flags_of(seed))
+        return _train_run(group.flags_of(seed), on_begin=group.write)
     try:
-        return _resume_run(run_dir, given)
+        return _resume_run(run_dir, group.changes_of(seed, RESUMABLE) | given, on_begin=group.write)
     except FileError as error:
         raise SeedError(f"{error}; to train this seed anew, remove {short_path(run_dir)}") from None
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vae.system.console import short_path
 from vae.system.files import FileError
 from vae.system.schema import find_misfit
 
@@ -41,26 +42,26 @@ def _read_object(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError):
-        raise FileError(f"{path} is damaged") from None
+        raise FileError(f"{short_path(path)} is damaged") from None
     if misfit := find_misfit(content, schema):
-        raise FileError(f"{path} is damaged: its {misfit} is missing or wrong")
+        raise FileError(f"{short_path(path)} is damaged: its {misfit} is missing or wrong")
     return content
 
 
 def read_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
     """Read the rows of a metrics.jsonl up to `last_epoch`; a run that was killed may have left more, or half a row."""
     rows: list[dict[str, Any]] = []
-    lines = read_text(path).splitlines()[:last_epoch] if last_epoch else []
+    lines = _complete_lines(path)[:last_epoch] if last_epoch else []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
         if find_misfit(row, _row_schema(rows[0] if rows else row)) or row["epoch"] != number:
-            raise FileError(f"{path}: line {number} is damaged")
+            raise FileError(f"{short_path(path)}: line {number} is damaged")
         rows.append(row)
     if len(rows) != last_epoch:
-        raise FileError(f"{path} doesn't hold epochs 1 to {last_epoch}, which the checkpoint has seen")
+        raise FileError(f"{short_path(path)} doesn't hold epochs 1 to {last_epoch}, which the checkpoint has seen")
     return rows
 
 
@@ -82,17 +83,21 @@ def last_row(path: Path) -> tuple[int, float, dict[str, Any]]:
 
     Only what is returned is checked: of hundreds of runs that is quick.
     """
-    lines = read_text(path).split("\n")[:-1]
     try:
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in _complete_lines(path)]
         seconds = sum(row["seconds"] for row in rows)
         last = rows[-1] if rows else {}
     except (ValueError, RecursionError, LookupError, TypeError):
-        raise FileError(f"{path} is damaged") from None
+        raise FileError(f"{short_path(path)} is damaged") from None
     misfit = find_misfit(seconds, float) or (rows and find_misfit(last, _row_schema(last)))
     if misfit or (rows and last["epoch"] != len(rows)):
-        raise FileError(f"{path} is damaged")
+        raise FileError(f"{short_path(path)} is damaged")
     return len(rows), float(seconds), last
+
+
+def _complete_lines(path: Path) -> list[str]:
+    """The lines of a metrics.jsonl without what a kill has left of the last."""
+    return read_text(path).split("\n")[:-1]
 
 
 def started(run_dir: Path, seconds: float) -> datetime:
@@ -113,6 +118,6 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        raise FileError(f"can't read {path}: {error.strerror or error}") from None
+        raise FileError(f"can't read {short_path(path)}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise FileError(f"{path} is damaged") from None
+        raise FileError(f"{short_path(path)} is damaged") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Set
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from vae.system.program import PROGRAM
 
 PLACES = ("data_dir", "log_dir")
 OWN = ("run_name", "output_dir", "overwrite", *PLACES)  # flags that the group's folder answers for, not the runs
+PASSING = ("device", "compile", "threads", "quiet")  # flags of a continuation that the next one does not inherit
 
 
 class SeedGroup:
@@ -32,12 +34,14 @@ class SeedGroup:
         log_path: runs/NAME, likewise.
         flags: those that every run is given, without its seed and its places.
         seeds: in the order of training.
+        passing: flags of this continuation alone.
         data_dir: of the runs; `None` for the default.
     """
 
     def __init__(self, run_dir: Path, log_path: Path, flags: dict[str, Any], seeds: tuple[int, ...], data_dir: Path):
         self.run_dir, self.log_path, self.data_dir = run_dir, log_path, data_dir
         self.flags, self.seeds = flags, seeds
+        self.passing: dict[str, Any] = {}
 
     @classmethod
     def create(cls, given: dict[str, Any]) -> SeedGroup:
@@ -46,8 +50,9 @@ class SeedGroup:
         seeds = given.pop("seeds")
         config = presets.configure(given)
         made = folders.create(config, suffix="-seeds")
-        flags = {name: value for name, value in given.items() if name not in OWN}
+        flags = {name: value for name, value in given.items() if name not in (*OWN, "quiet")}
         group = cls(made.run_dir, made.log_path, flags, seeds, Path(config.data_dir))
+        group.passing["quiet"] = config.quiet
         group.write()
         return group
 
@@ -62,18 +67,18 @@ class SeedGroup:
             check_seeds(content["seeds"])
             presets.configure(flags)
         except (UsageError, TypeError) as error:
-            raise FileError(f"{source} is damaged, or of another version: {error}") from None
+            raise FileError(f"{short_path(source)} is damaged, or of another version: {error}") from None
         return cls(run_dir, log_path, flags, tuple(content["seeds"]), data_dir)
 
     def change(self, given: dict[str, Any]) -> None:
-        """Take over the flags of a continuation, which may differ in some."""
+        """Take over the flags of a continuation, which may differ in some; seeds.json has them once it is written."""
         done = max((run.epoch for seed in self.seeds if (run := self._recorded(seed))), default=0)
         if given.get("num_epochs", done) < done:
             raise UsageError(f"--num_epochs {given['num_epochs']}: a run has reached epoch {done} already")
         self.data_dir = Path(given.get("data_dir", self.data_dir))
-        self.flags.pop("quiet", None)
-        self.flags |= {name: value for name, value in given.items() if name not in OWN}
-        self.write()
+        changed = {name: value for name, value in given.items() if name not in OWN}
+        self.passing = {name: changed.pop(name) for name in PASSING if name in changed}
+        self.flags |= changed
 
     def write(self, figures: dict[str, Any] | None = None) -> None:
         """Write seeds.json: the flags and seeds, and what the runs have come to."""
@@ -95,7 +100,14 @@ class SeedGroup:
     def flags_of(self, seed: int) -> dict[str, Any]:
         """The flags of a seed's run. What a kill has left of it before its first checkpoint is replaced."""
         places = {"output_dir": str(self.run_dir), "log_dir": str(self.log_path), "data_dir": str(self.data_dir)}
-        return {**self.flags, **places, "seed": seed, "run_name": f"seed-{seed}", "overwrite": True}
+        return {**self.flags, **self.passing, **places, "seed": seed, "run_name": f"seed-{seed}", "overwrite": True}
+
+    def changes_of(self, seed: int, knobs: Set[str]) -> dict[str, Any]:
+        """Of these knobs, those that a continuation of a seed's run is given, which may have done more epochs alone."""
+        flags = {name: value for name, value in self.flags.items() if name in knobs}
+        if "num_epochs" in flags and (run := self._recorded(seed)):
+            flags["num_epochs"] = max(flags["num_epochs"], run.epoch)
+        return flags | self.passing
 
     def is_finished(self, seed: int) -> bool:
         """Whether a seed's run needs no more training and no more scores."""
@@ -124,6 +136,8 @@ class SeedGroup:
             console.say(f"{runs[0].config.model_name}, {runs[0].dataset}, {runs[0].protocol}, epoch {runs[0].epoch}")
             for line in table_lines(_columns(entry), terminal_width() - 2):
                 console.say(f"  {line}")
+            if entry.unmeasured:
+                console.say(entry.unmeasured)
             folder = short_path(self.run_dir)
             console.say(f"written to {folder}/{folders.SEEDS}; more with  {PROGRAM} compare {shlex.quote(folder)}")
 

@@ -10,7 +10,7 @@ NAME, SHORTEST = 32, 12  # letters that a first column keeps where the table is 
 
 
 class Column(NamedTuple):
-    """A column; the larger its `weight`, the sooner it gets a place."""
+    """A column; the larger its `weight`, the sooner it gets a place, or as the first of a table room for long names."""
 
     heading: str
     cells: list[str]
@@ -26,18 +26,21 @@ class Column(NamedTuple):
 def table_lines(columns: Sequence[Column], width: int) -> list[str]:
     """A heading and a line for each row, none longer than `width`: the first column, and what fits beside it.
 
-    Empty columns are left out.
+    Empty columns are left out, and every column that weighs less than one that doesn't fit. The cells of the first are
+    cut to `NAME` letters unless there is room for more when its turn comes.
     """
     first, *others = (column for column in columns if any(column.cells))
-    limit = first.width
-    if limit + sum(len(GAP) + column.width for column in others) > width:
-        limit = max(SHORTEST, min(limit, NAME, width))
-    names = Column(first.heading, [middle_cut(cell, limit) for cell in first.cells], first.weight, first.is_number)
-    left, fitting = width - names.width, []
-    for column in sorted(others, key=lambda column: -column.weight):
-        if len(GAP) + column.width <= left:
-            left -= len(GAP) + column.width
-            fitting.append(column)
+    limit = max(SHORTEST, min(first.width, NAME, width))
+    left, fitting = width - limit, []
+    for column in sorted((first, *others), key=lambda column: -column.weight):
+        needed = first.width - limit if column is first else len(GAP) + column.width
+        if column is first:
+            limit += min(needed, left)
+        if needed > left:
+            break
+        left -= needed
+        fitting.append(column)
+    names = first._replace(cells=[middle_cut(cell, limit) for cell in first.cells])
     parts = [_aligned(column) for column in (names, *(column for column in others if column in fitting))]
     return [GAP.join(cells).rstrip() for cells in zip(*parts, strict=True)]
 
