@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,15 @@ from vae.plots.comparison import DASHES, LINE_COLORS, SIDE, TITLES, Curve, Curve
 from vae.report import comparison as page
 from vae.report.page import as_data_address, thinned
 from vae.runs import comparison
-from vae.runs.catalog import RecordedRun, find_runs, is_run, read_run
+from vae.runs.catalog import is_run
 from vae.runs.comparison import Group
 from vae.runs.entries import Entry
-from vae.runs.folders import is_seeds_dir
+from vae.runs.selection import select_runs
 from vae.system.checkpoint import CheckpointError
 from vae.system.columns import NAME, Column, middle_cut, table_lines
 from vae.system.console import UNLIMITED, Console, Span, short_path, terminal_width
 from vae.system.errors import UsageError
 from vae.system.files import FileError, write_atomic, write_json
-from vae.system.program import PROGRAM
 
 FOLDER = "comparison"
 BEST = "*"
@@ -38,7 +34,7 @@ SEED = 0  # of the samples
 def run(options: Compare, console: Console) -> None:
     """Print the tables; write curves.png, samples.png, comparison.json and comparison.html."""
     _refuse_taken(options)
-    runs = [run for run in select_runs(options, console) if _is_usable(run, console)]
+    runs = select_runs(options.runs, Path(options.output_dir), all=options.all)
     if len(runs) < 2:
         raise UsageError(f"{len(runs)} run to compare, and it takes two: see the list command")
     groups = comparison.group_comparable(runs)
@@ -56,61 +52,6 @@ def run(options: Compare, console: Console) -> None:
     write_atomic(folder / "comparison.html", lambda stream: stream.write(text.encode()))
     written = ["curves.png", *(["samples.png"] if has_samples else []), "comparison.json", "comparison.html"]
     console.say(f"wrote {', '.join(written)} to {short_path(folder)}")
-
-
-def select_runs(options: Compare, console: Console) -> list[RecordedRun]:
-    """The runs that the options name, each once, in the order in which they are named."""
-    output_dir = Path(options.output_dir)
-    if not output_dir.is_dir() and options.all:
-        raise UsageError(f"no runs in {output_dir}: train some first ({PROGRAM})")
-    known, damaged = find_runs(output_dir) if output_dir.is_dir() else ([], {})
-    words = ["*"] if options.all else [_below(word, output_dir) for word in options.runs]
-    for name, reason in damaged.items():
-        if any(fnmatch.fnmatchcase(name, word) or name.startswith(f"{word}/") for word in words):
-            console.say(f"left out: {reason}")
-    if options.all:
-        return known
-    named = [run for word in options.runs for run in _named(word, output_dir, known)]
-    return list({os.path.realpath(run.path): run for run in named}.values())
-
-
-def _below(word: str, output_dir: Path) -> str:
-    """A name or pattern as seen from the folder of all runs, if it begins with that."""
-    return Path(os.path.normpath(word)).as_posix().removeprefix(f"{Path(os.path.normpath(output_dir)).as_posix()}/")
-
-
-def _named(word: str, output_dir: Path, known: Sequence[RecordedRun]) -> list[RecordedRun]:
-    """The runs of one word: a run's folder or name, the folder of several seeds, or a pattern."""
-    for folder in (output_dir / word, Path(word)):
-        real = Path(os.path.realpath(folder))
-        if is_run(real):
-            same = [run for run in known if os.path.realpath(run.path) == str(real)]
-            return same or [read_run(real, short_path(real))]
-        if is_seeds_dir(real):
-            same = [run for run in known if os.path.realpath(run.path.parent) == str(real)]
-            return same or find_runs(real, prefix=f"{short_path(real)}/")[0]
-    below = _below(word, output_dir)
-    if any(letter in word for letter in "*?["):
-        matching = [run for run in known if fnmatch.fnmatchcase(run.name, below)]
-        if not matching:
-            raise UsageError(f"no run in {output_dir} matches {word!r}: see the list command")
-        return matching
-    near = difflib.get_close_matches(below, [run.name for run in known], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see the list command"
-    if any(run.name.startswith(f"{below}/") for run in known):
-        hint = f"its runs are '{below}/*'"
-    raise UsageError(f"{word!r} is no run, in {output_dir} or as a path ({hint})")
-
-
-def _is_usable(run: RecordedRun, console: Console) -> bool:
-    """Whether a run has epochs whose figures can all be read; says so if not."""
-    try:
-        reason = "" if run.rows else f"{run.name} has done no epoch yet"
-    except FileError as error:
-        reason = str(error)
-    if reason:
-        console.say(f"left out: {reason}")
-    return not reason
 
 
 def _refuse_taken(options: Compare) -> None:
