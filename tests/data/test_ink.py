@@ -24,6 +24,7 @@ from vae.data.ink import find_ink, place
 GLYPHS = load_digits().images[:10] / 16  # one of each digit
 # Two renderings of a glyph, turned by up to 3 degrees, correlate by 0.8 to 1; those of two digits by 0.83 at most.
 ALIKE = 0.8
+HARD = ("plain photo", "hard shadow", "dark corners", "pencil on lined paper", "blackboard", "table edge", "thumb")
 
 
 def prepared(picture):
@@ -47,7 +48,9 @@ def is_read(kind, seed):
     return np.argmax([correlation(photo, clean) for clean in scans(level(kind, seed))]) == seed % 10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in HARD else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_a_photo_looks_as_a_clean_scan_of_its_digit_does(kind):
     photo = prepared(make(GLYPHS[6], kind, 6))
     assert correlation(photo, prepared(scan(GLYPHS[6], level(kind, 6)))) > ALIKE
@@ -55,8 +58,8 @@ def test_a_photo_looks_as_a_clean_scan_of_its_digit_does(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_thirty_photos_of_a_kind_all_but_three_are_read(kind):
-    assert sum(is_read(kind, seed) for seed in range(30)) >= 27
+def test_of_ten_photos_of_a_kind_all_but_one_are_read(kind):
+    assert sum(is_read(kind, seed) for seed in range(10)) >= 9
 
 
 @pytest.mark.parametrize("light", [soft_shadow, hard_shadow, phone_shadow, dark_corners])

@@ -48,6 +48,7 @@ def assert_same_end(root, name, expected):
     assert not list(run_dir.rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = ["--num_epochs", "5", "--batch_size", "16", "--sample_every", "0", "--threads", "1"]
     assert run_main(tmp_path, *flags, "--run_name", "whole", "--quiet") == 0

@@ -46,9 +46,8 @@ def this_process_and_another(monkeypatch, *flags):
         other.kill()
 
 
-@pytest.mark.parametrize(
-    ("method", "start"), [pytest.param("plain", torchrun, marks=pytest.mark.slow), ("record", this_process_and_another)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "start"), [("plain", torchrun), ("record", this_process_and_another)])
 def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method, start):
     """The same global batches and noise: equal within the rounding of sums taken in another order.
 
