@@ -113,7 +113,7 @@ def expectation(config: Config) -> tuple[Expected | None, str]:
     free = {"dataset", "precision", "seed"}  # these move the figure by no more than the seeds do
     for name, value in config.hparams().items():
         if name not in free and value != usual[name]:
-            difference = f"{name} is {_plain(value)}, not {_plain(usual[name])}"
+            difference = f"{name} is {knob_text(value)}, not {knob_text(usual[name])}"
             return None, f"this is not the {config.preset} that was measured: {difference}"
     return expected, ""
 
@@ -162,7 +162,7 @@ def describe(width: int = 100) -> str:
     paragraphs = []
     for name, knobs in PRESETS.items():
         config = configure({"preset": name})
-        flags = (f"--{knob}" if value is True else f"--{knob} {_plain(value)}" for knob, value in knobs.items())
+        flags = (f"--{knob}" if value is True else f"--{knob} {knob_text(value)}" for knob, value in knobs.items())
         unbroken = " ".join(flag.replace(" ", NO_BREAK) for flag in flags)
         lines = [f"{name}  {DESCRIPTIONS[name]}", f"    {config.model_name}, {config.recipe}"]
         lines += [f"    {unbroken}"] if knobs else []
@@ -170,5 +170,6 @@ def describe(width: int = 100) -> str:
     return "\n\n".join(paragraphs).replace(NO_BREAK, " ")
 
 
-def _plain(value: Any) -> str:
+def knob_text(value: Any) -> str:
+    """A knob's value as it is typed after its flag: `512 256`."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vae.config import presets
 from vae.runs.catalog import TERMS, RecordedRun
-from vae.runs.entries import Entry, group_by_seed
+from vae.runs.entries import Entry, Spread, group_by_seed
 from vae.system.console import duration
 
 UNRANKED = (
@@ -88,8 +89,7 @@ def differences(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
 
 
 def _in_words(values: Sequence[object]) -> str:
-    words = [" ".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
-    return ", ".join(dict.fromkeys(words))
+    return ", ".join(dict.fromkeys(map(presets.knob_text, values)))
 
 
 def cells(entry: Entry, group: Group) -> dict[str, tuple[str, bool]]:
@@ -118,10 +118,8 @@ def mean_rows(entry: Entry) -> list[dict[str, tuple[float, float]]]:
     rows = [[_signed(row) for row in run.rows] for run in entry.runs]
     averaged = []
     for same_epoch in zip(*rows, strict=True):
-        values = {tag: [row[tag] for row in same_epoch] for tag in same_epoch[0]}
-        averaged.append(
-            {tag: (statistics.fmean(of), statistics.stdev(of) if len(of) > 1 else 0.0) for tag, of in values.items()}
-        )
+        spreads = {tag: Spread.of(row[tag] for row in same_epoch) for tag in same_epoch[0]}
+        averaged.append({tag: (spread.mean, spread.std or 0.0) for tag, spread in spreads.items()})
     return averaged
 
 

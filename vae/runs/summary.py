@@ -67,8 +67,7 @@ def markdown(config: Config, description: dict[str, Any]) -> str:
 
 def _cell(value: Any) -> str:
     """A value in a table's cell, in Markdown."""
-    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return text.replace("|", r"\|")
+    return presets.knob_text(value).replace("|", r"\|")
 
 
 def header(config: Config, splits: Splits, description: dict[str, Any], run_dir: Path, epochs_done: int) -> Table:

@@ -111,7 +111,7 @@ class Console:
             raise FileError(f"can't write to standard output: {error.strerror or error}") from None
 
     def _painted(self, text: str, style: str) -> str:
-        return f"\033[{CODES[style]}m{text}\033[0m" if self.colored and style else text
+        return f"\033[{CODES[style]}m{text}\033[0m" if self.colored and style and text else text
 
     def status(self, doing: str) -> None:
         """Say what takes a while, on a line of its own that the next message replaces; in a log file it stays."""
