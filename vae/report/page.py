@@ -22,7 +22,8 @@ from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("dom.js", "decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
+EXPLORER = ("nets.js", "map.js", "point.js", "sliders.js", "explorer.js")
+SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}

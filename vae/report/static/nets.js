@@ -1,5 +1,5 @@
 "use strict";
-// The decoder in plain JavaScript: the steps that vae/report/explorer.py lists, on float32 arrays.
+// Nets in plain JavaScript: the steps that vae/report/nets.py lists, on float32 arrays.
 
 const KINDS = { float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
 
