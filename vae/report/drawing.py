@@ -48,13 +48,13 @@ def describe(model: VAE, splits: Splits, *, binarize: str, reason: str = "") -> 
     scored = splits.test.take(_evenly_spaced(len(splits.test), SCORED))
     examples = splits.test.take(_examples(splits.test))
     return contents | {
+        "note": _note(splits.name, binarize, conditional=bool(model.num_classes), scored=len(scored)),
         "prior": prior,
         "likelihood": model.recon_loss,
         "box": None if splits.name == "folder" else width * BOX // SIDE if splits.name == "mnist" else width,
         "mass": splits.name == "mnist",
         "light": _edges(scored.images).float().mean().item() > 127.5,
         "pen": min(stroke_width(scored.images[:, 0].cpu().numpy()), WIDEST * width),
-        "binarize": binarize,
         "levels": None if binarize == "none" else blob(_levels(height * width, binarize), "uint8"),
         "noise": blob(_noise(model.latent_dim), "float32"),
         "quantiles": _quantiles(model, scored),
@@ -63,13 +63,23 @@ def describe(model: VAE, splits: Splits, *, binarize: str, reason: str = "") -> 
     }
 
 
+def _note(dataset: str, binarize: str, *, conditional: bool, scored: int) -> str:
+    """What is done to a drawing, and how it is scored."""
+    placed = {"mnist": "Centred and scaled as MNIST's digits were", "folder": "Scaled to the images' size"}
+    prepared = placed.get(dataset, "Scaled to fill the image")
+    drawn = ", made black and white by a fixed draw, as the test images were"
+    prepared += {"none": "", "threshold": ", then rounded to black and white"}.get(binarize, drawn)
+    classes = ", each given its class" if conditional else ""
+    return f"{prepared}. Scores are means over {SAMPLES} draws of z, also those of {scored:,} test images{classes}."
+
+
 def _evenly_spaced(total: int, count: int) -> Tensor:
     """Indices of at most `count` of `total` images; MNIST's test set begins with its easier half."""
     return torch.linspace(0, total - 1, min(count, total)).long()
 
 
 def _examples(test: Split) -> Tensor:
-    """Indices of the first two images of each class, or of images anywhere in a split of one class or many."""
+    """Indices of the first and the last image of each class, or of images anywhere in a split of one class or many."""
     labels = test.labels.cpu()
     classes = labels.unique()
     if not 1 < len(classes) <= EXAMPLES // 2:
@@ -97,6 +107,6 @@ def _noise(latent_dim: int) -> Tensor:
 
 
 def _quantiles(model: VAE, test: Split) -> list[float]:
-    """Minus the ELBO that 0, 1, … 100 % of the test images stay below, nats; of a conditional model, given the class."""
+    """Minus the ELBO that 0, 1, … 100 % of the test images stay below, nats; given the class if conditional."""
     scores = -score_images(model, to_pixels(test.images), test.labels, samples=SAMPLES).elbo
     return [round(score, 2) for score in torch.quantile(scores, torch.linspace(0, 1, 101).double()).tolist()]

@@ -17,7 +17,7 @@ function addDrawing(model, decode, point, morph, map) {
   const examples = unpack(drawing.examples), pixels = side * side;
   const canvas = byId("paper");
   const self = { draw, clear, result: null };
-  let strokes = [], under = null, last = -1, due = 0, rest = 0, taken = "";
+  let strokes = [], under = null, last = -1, due = 0, rest = 0;
 
   function redraw() {
     canvas.width = canvas.height = Math.round(canvas.clientWidth * (window.devicePixelRatio || 1));
@@ -25,6 +25,7 @@ function addDrawing(model, decode, point, morph, map) {
     pen.fillStyle = drawing.light ? "#fff" : "#000";
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.imageSmoothingEnabled = false;
+    if (!under && !strokes.length) invite(pen);
     if (under) {
       const picture = document.createElement("canvas");
       paint(picture, under, shape, 1);
@@ -33,6 +34,13 @@ function addDrawing(model, decode, point, morph, map) {
     pen.scale(canvas.width / side, canvas.height / side);
     pen.strokeStyle = drawing.light ? "#000" : "#fff";
     drawStrokes(pen, strokes);
+  }
+
+  function invite(pen) {
+    pen.fillStyle = drawing.light ? "#666" : "#999";
+    pen.font = `${canvas.width / 15}px ${getComputedStyle(canvas).fontFamily}`;
+    pen.textAlign = "center";
+    pen.fillText("draw here", canvas.width / 2, canvas.height / 2);
   }
 
   /** After a change: draw, encode and decode with the next frame; score when the hand rests. */
@@ -74,12 +82,12 @@ function addDrawing(model, decode, point, morph, map) {
   }
 
   function tell(x, posterior) {
-    const { recon, kl } = Object.assign(self.result, score(x, self.result.y, posterior));
-    const share = 100 * shareBelow(drawing.quantiles, recon + kl);
+    const { recon, kl } = score(x, self.result.y, posterior), share = 100 * shareBelow(drawing.quantiles, recon + kl);
+    Object.assign(self.result, { recon, kl, share });
     const terms = ` nats = ${recon.toFixed(1)} reconstruction + ${kl.toFixed(1).replace("-", "−")} KL`;
     byId("drawn").replaceChildren(element("b", {}, `−ELBO ${(recon + kl).toFixed(1)}`), terms);
-    byId("unusual").textContent = { 0: "lower than that of every test image", 100: "higher than that of every test image" }[
-      share] ?? `higher than that of ${share.toFixed(0)} % of the test images`;
+    const extremes = { 0: "lower than that of every test image", 100: "higher than that of every test image" };
+    byId("unusual").textContent = extremes[share] ?? `higher than that of ${rounded(share)} % of the test images`;
     if (model.conditional && model.classes.length <= MANY_CLASSES) guess(x);
   }
 
@@ -151,6 +159,9 @@ function addDrawing(model, decode, point, morph, map) {
   forget();
   return self;
 }
+
+/** A percentage: whole, except close to 0 and 100. */
+const rounded = (share) => share.toFixed(share < 1 || share > 99 ? 1 : 0);
 
 /** The share of values below this one, from their 101 quantiles. */
 function shareBelow(quantiles, value) {

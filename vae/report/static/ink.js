@@ -9,11 +9,12 @@ const FAINT = 0.05 * 255; // the least that is ink: INK in vae/data/ink.py
 function drawStrokes(pen, strokes, { scale = 1, left = 0, top = 0 } = {}) {
   [pen.lineCap, pen.lineJoin] = ["round", "round"];
   const at = ({ x, y }) => [(x - left) * scale, (y - top) * scale];
+  const dot = (point) => [at(point)[0] - 0.01, at(point)[1]]; // a line of no length is not drawn
   for (const stroke of strokes) {
     stroke.forEach((point, i) => {
       pen.lineWidth = point.width;
       pen.beginPath();
-      pen.moveTo(...at(stroke[Math.max(i - 1, 0)]));
+      pen.moveTo(...(i ? at(stroke[i - 1]) : dot(point)));
       pen.lineTo(...at(point));
       pen.stroke();
     });
@@ -29,7 +30,9 @@ function inkOf(strokes, side, shift) {
   pen.scale(FINE, FINE);
   drawStrokes(pen, strokes, shift);
   const { data: rgba, width, height } = pen.getImageData(0, 0, fineCanvas.width, fineCanvas.height);
-  return { values: Uint8Array.from({ length: width * height }, (_, i) => rgba[4 * i + 3]), width, height };
+  const values = new Uint8Array(width * height);
+  for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i + 3];
+  return { values, width, height };
 }
 
 /** Strokes scaled so that their ink fills a box, their width unchanged: the drawing's size doesn't thicken them. */
@@ -44,14 +47,22 @@ function fittedInk(strokes, box, width) {
 /** The part of the ink within its bounding box. */
 function cropped({ values, width, height }) {
   let [left, right, top, bottom] = [width, 0, height, 0];
-  values.forEach((value, i) => {
-    if (value < FAINT) return;
-    const x = i % width, y = Math.floor(i / width);
-    [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
-  });
-  const [w, h] = [right - left + 1, bottom - top + 1];
-  const at = (i) => (top + Math.floor(i / w)) * width + left + (i % w);
-  return { values: Uint8Array.from({ length: w * h }, (_, i) => values[at(i)]), width: w, height: h };
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      if (values[i] < FAINT) continue;
+      if (x < left) left = x;
+      if (x > right) right = x;
+      if (y < top) top = y;
+      if (y > bottom) bottom = y;
+    }
+  }
+  const size = { width: right - left + 1, height: bottom - top + 1 };
+  const part = new Uint8Array(size.width * size.height);
+  for (let y = 0; y < size.height; y++) {
+    const from = (top + y) * width + left;
+    part.set(values.subarray(from, from + size.width), y * size.width);
+  }
+  return { values: part, ...size };
 }
 
 /** Rounded, a half to the even side, as Python does. */
