@@ -70,7 +70,7 @@ def _note(dataset: str, binarize: str, *, conditional: bool, scored: int) -> str
     drawn = ", made black and white by a fixed draw, as the test images were"
     prepared += {"none": "", "threshold": ", then rounded to black and white"}.get(binarize, drawn)
     classes = ", each given its class" if conditional else ""
-    return f"{prepared}. Scores are means over {SAMPLES} draws of z, also those of {scored:,} test images{classes}."
+    return f"{prepared}. Scores are means over {SAMPLES} draws of z, like those of {scored:,} test images{classes}."
 
 
 def _evenly_spaced(total: int, count: int) -> Tensor:

@@ -91,16 +91,18 @@ function addDrawing(model, decode, point, morph, map) {
     if (model.conditional && model.classes.length <= MANY_CLASSES) guess(x);
   }
 
-  /** Say with which class minus the ELBO is lowest: Bayes' rule, with equal shares of all classes. */
-  function guess(x) {
-    const losses = model.classes.map((_, y) => {
+  /** Say with which class minus the ELBO is lowest: Bayes' rule, if all classes are as frequent. */
+  async function guess(x) {
+    const own = self.result, losses = [];
+    for (let y = 0; y < model.classes.length; y++) {
       const { recon, kl } = score(x, y, encode(x, y));
-      return recon + kl;
-    });
-    const least = losses.indexOf(Math.min(...losses));
-    self.result.likeliest = least;
-    const given = `given class ${model.classes[self.result.y]}; `;
-    byId("likeliest").textContent = `${given}the lowest is that of class ${model.classes[least]}, ${losses[least].toFixed(1)}`;
+      losses.push(recon + kl);
+      await new Promise((resolve) => { setTimeout(resolve); }); // the page stays responsive
+      if (self.result !== own) return;
+    }
+    own.likeliest = losses.indexOf(Math.min(...losses));
+    const [given, likeliest] = [own.y, own.likeliest].map((y) => `given class ${model.classes[y]}`);
+    byId("likeliest").textContent = `${given}; lowest ${likeliest}: ${losses[own.likeliest].toFixed(1)}`;
   }
 
   function draw(more) {
