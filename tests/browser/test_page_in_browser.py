@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from in_browser import by_id, digit, needs_browser, open_report, point
+from in_browser import NEXT_FRAME, by_id, digit, needs_browser, open_report, point
 from PIL import Image
 from recorded_runs import record_run
 from small_runs import run_main
