@@ -22,7 +22,8 @@ from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-EXPLORER = ("nets.js", "map.js", "point.js", "sliders.js", "explorer.js")
+MAP = ("places.js", "view.js", "cloud.js", "map.js", "gestures.js", "nearby.js")
+EXPLORER = ("nets.js", *MAP, "point.js", "sliders.js", "link.js", "explorer.js")
 SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}

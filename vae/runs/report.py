@@ -49,7 +49,8 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(description["config"], folders.config)
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
-    text = page.render(run_dir, config, description, results, rows, explorer.describe(model, splits, mu))
+    contents = explorer.describe(model, splits, mu, kl_per_dim=results["test"]["kl_per_dim"])
+    text = page.render(run_dir, config, description, results, rows, contents)
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path
