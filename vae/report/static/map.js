@@ -106,7 +106,7 @@ class LatentMap {
   #context(target) {
     const scale = window.devicePixelRatio, width = Math.round(this.#size * scale);
     if (target.width !== width) target.width = target.height = width;
-    const pen = target.getContext("2d");
+    const pen = target.getContext("2d", { willReadFrequently: target === this.#picture });
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, this.#size, this.#size);
     return pen;
