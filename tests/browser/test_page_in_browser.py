@@ -3,12 +3,13 @@
 import json
 import shutil
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from in_browser import by_id, digit, needs_browser, open_report, point
+from in_browser import NEXT_FRAME, by_id, digit, needs_browser, open_report, point
 from PIL import Image
 from recorded_runs import record_run
 from small_runs import run_main
@@ -47,6 +48,7 @@ const frame = () => {
 document.getElementById("play").click();
 frame();
 """
+AXE = (Path(find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text("utf-8")
 SET_MORPH = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
 
 
@@ -244,6 +246,43 @@ def test_a_comparison_is_no_wider_than_the_window(browser, compared, width):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_core_finds_nothing_to_mend(browser, plane, many, given, compared, scheme, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        pages = [(folder, "report.html") for folder in (plane, many, given)] + [(compared, "comparison.html")]
+        for folder, name in pages:
+            open_report(browser, folder, name)
+            browser.execute_script("for (const part of document.querySelectorAll('details')) part.open = true")
+            browser.execute_script(AXE)
+            violations = browser.execute_async_script("axe.run().then(({ violations }) => arguments[0](violations))")
+            assert not violations, [(rule["id"], node["target"]) for rule in violations for node in rule["nodes"]]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_term_is_explained_where_it_is_pressed_until_escape(browser, plane):
+    open_report(browser, plane)
+    for term in browser.find_elements(By.CLASS_NAME, "term"):
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", term)
+        card = by_id(browser, term.get_attribute("popovertarget"))
+        assert not card.is_displayed()
+        term.send_keys(Keys.ENTER)
+        browser.execute_async_script(NEXT_FRAME)
+        assert card.is_displayed() and len(card.text) > 50
+        at, there = term.rect, card.rect
+        gap = max(there["y"] - at["y"] - at["height"], at["y"] - there["y"] - there["height"])
+        assert 0 <= gap <= 12 and there["x"] >= 0 and there["x"] + there["width"] <= 1280
+        ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+        assert not card.is_displayed()
 
 
 def test_every_control_has_a_name(browser, plane, many, given):

@@ -96,7 +96,7 @@ function addMap(model, point, morph, decode) {
   });
   byId("pin").addEventListener("click", toggle);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && map.isPinned && !document.querySelector("dialog[open]")) hold(false);
+    if (event.key === "Escape" && map.isPinned && !document.querySelector("dialog[open], :popover-open")) hold(false);
   });
   point.views.push(() => {
     map.draw(point.z, ends(), ring);
