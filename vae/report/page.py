@@ -23,7 +23,7 @@ from vae.system.wording import plural
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
 EXPLORER = ("nets.js", "map.js", "point.js", "sliders.js", "explorer.js")
-SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "page.js")  # in this order
+SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "frames.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
@@ -44,7 +44,14 @@ Row = TypeVar("Row")
 
 
 def render(
-    run_dir: Path, config: Config, description: Values, results: Values, rows: list[Values], explorer: Values
+    run_dir: Path,
+    config: Config,
+    description: Values,
+    results: Values,
+    rows: list[Values],
+    explorer: Values,
+    frames: Values | None = None,
+    damaged_frames: Sequence[str] = (),
 ) -> str:
     """The whole page as HTML.
 
@@ -55,6 +62,8 @@ def render(
         results: the content of results.json.
         rows: the lines of metrics.jsonl, one an epoch.
         explorer: what `explorer.describe` returned.
+        frames: what `frames.describe` returned, the epochs to scrub through.
+        damaged_frames: names of files from which there was none to be read.
     """
     rows = thinned(rows)
     expected, reason = expected_loss(config, results)
@@ -78,13 +87,15 @@ def render(
         epoch_rows=[
             [row["epoch"], *(term for split in splits_of(rows) for term in terms(row, f"{split}/"))] for row in rows
         ],
+        frames=frames,
+        damaged_frames=damaged_frames,
         pictures=pictures,
         damaged=damaged,
         options=options(config),
         command=command_line(config),
         commit=commit,
         has_changes=bool(changes),
-        data={"explorer": explorer if playable else None, "curves": curves(rows)},
+        data={"explorer": explorer if playable else None, "curves": curves(rows), "frames": frames},
     )
 
 
@@ -94,9 +105,9 @@ def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
     return ENVIRONMENT.get_template(template).render(style=style, scripts=sources, **values)
 
 
-def thinned(rows: list[Row]) -> list[Row]:
-    """At most MAX_EPOCHS of the rows, evenly spaced, the first and the last among them."""
-    count = min(len(rows), MAX_EPOCHS)
+def thinned(rows: list[Row], most: int = MAX_EPOCHS) -> list[Row]:
+    """At most so many of the rows, evenly spaced, the first and the last among them."""
+    count = min(len(rows), most)
     return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
 
 

@@ -10,7 +10,7 @@ from vae.config.config import stored_config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import posterior
 from vae.model.vae import VAE
-from vae.report import explorer, page
+from vae.report import explorer, frames, page
 from vae.runs import record, summary
 from vae.runs.folders import Folders
 from vae.runs.trained import Trained, open_run
@@ -49,7 +49,9 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(description["config"], folders.config)
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
-    text = page.render(run_dir, config, description, results, rows, explorer.describe(model, splits, mu))
+    contents = explorer.describe(model, splits, mu)
+    epochs = frames.describe(run_dir, model, splits, mu, rows)
+    text = page.render(run_dir, config, description, results, rows, contents, *epochs)
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path
