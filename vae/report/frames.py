@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vae.data.datasets import Splits
+from vae.evaluation.latents import MIN_SPREAD, principal_axes
 from vae.model.vae import VAE
 from vae.plots.snapshots import Snapshot, read_snapshot, snapshots_of
 from vae.report.latents import MARGIN
@@ -27,7 +28,6 @@ MAX_FRAMES = 24
 MAX_BYTES = 375_000  # of sheets and places: 0.5 MB as base64
 SIZES = ((24, 8), (24, 6), (16, 6), (12, 6), (12, 4), (6, 4), (2, 2))  # epochs, and rows of samples: the first that fit
 LEVELS, COLORS = 16, 64  # of grey images, and of others
-MIN_SPREAD = 1e-6  # means whose standard deviation is below this have no principal axes
 
 
 def describe(
@@ -126,10 +126,8 @@ def _plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
     latent_dim = mu.shape[1]
     if latent_dim <= 2 or mu.std(0).max() < MIN_SPREAD:
         return torch.zeros(latent_dim), torch.eye(latent_dim)[:2], ("z1", "z2" if latent_dim > 1 else "")
-    from sklearn.decomposition import PCA  # importing it takes a second
-
-    pca = PCA(2, svd_solver="full").fit(mu.double().numpy())
-    return torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float(), ("PC 1", "PC 2")
+    centre, axes, _ = principal_axes(mu.numpy())
+    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), ("PC 1", "PC 2")
 
 
 def _project(mu: Tensor, centre: Tensor, axes: Tensor) -> Tensor:
