@@ -135,12 +135,12 @@ def test_the_map_holds_the_posterior_means(finished_run):
     assert contents["starts"]["labels"] == [*range(10)] * 4
 
 
-def test_the_default_models_report_is_at_most_5_mb(tmp_path):
+def test_the_default_models_report_is_at_most_6_mb(tmp_path):
     splits = load_splits("digits", Path())
     for latent_dim in (2, 20):
         model = VAE(latent_dim).eval()
         contents = explorer.describe(model, splits, torch.randn(10_000, latent_dim)[: len(splits.test)])
-        assert len(json.dumps(contents)) < 2e6  # and the pictures of a run on MNIST have 2 MB
+        assert len(json.dumps(contents)) < 2.5e6  # and the pictures of a run on MNIST have 2 MB
 
 
 @pytest.mark.parametrize(

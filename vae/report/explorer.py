@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae.data.datasets import Splits
 from vae.model.vae import VAE
-from vae.report import latents, nets
+from vae.report import drawing, latents, nets
 from vae.report.latents import Starts
 from vae.report.nets import blob
 from vae.system.errors import plain
@@ -22,18 +22,19 @@ MAX_DRAWS, MAX_DRAWN = 256, 100_000  # draws from the prior, and numbers in all 
 BANK_BYTES, GRID = 1_500_000, 32  # of images decoded beforehand, and images along each side of the map, at most
 
 
-def describe(model: VAE, splits: Splits, mu: Tensor) -> dict[str, Any]:
+def describe(model: VAE, splits: Splits, mu: Tensor, *, binarize: str = "none") -> dict[str, Any]:
     """Everything the explorer needs, as plain values for JSON.
 
     Args:
         model: in eval mode.
         splits: the data; the explorer shows the test split.
         mu: posterior means of the test split, (N, D).
+        binarize: the value of `--binarize` in training.
     """
     mu = mu.float().cpu()
     starts = latents.choose_starts(splits.test, mu, classes=len(splits.class_names))
     draws = latents.prior_draws(model, max(1, min(MAX_DRAWS, MAX_DRAWN // model.latent_dim)))
-    program, reason = nets.program(model)
+    program, reason = nets.program(model.decoder, "decoder")
     return {
         "shape": list(model.image_shape),
         "latents": model.latent_dim,
@@ -51,6 +52,7 @@ def describe(model: VAE, splits: Splits, mu: Tensor) -> dict[str, Any]:
             "labels": starts.labels.tolist(),
         },
         "draws": blob(draws, "float32"),
+        "drawing": drawing.describe(model, splits, binarize=binarize, reason=reason),
     }
 
 

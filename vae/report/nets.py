@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vae.model.networks import ConvDecoder, GatedBlock, MLPDecoder, ResidualBlock
-from vae.model.vae import VAE
+from vae.model.networks import ConvDecoder, ConvEncoder, GatedBlock, MLPDecoder, MLPEncoder, ResidualBlock
+from vae.model.priors import SCALE_LIMIT, Coupling, RealNVP, StandardNormal, VampPrior
 
-MAX_WEIGHTS = 8_000_000  # of a decoder that runs in the page: 16 MB, and some 10 ms of an ordinary core
+MAX_WEIGHTS = 8_000_000  # of a net that runs in the page: 16 MB, and some 10 ms of an ordinary core
 Step = dict[str, Any]
 
 
@@ -22,7 +22,7 @@ class _UnknownLayerError(Exception):
 
 
 class Weights(NamedTuple):
-    """A decoder's weights in the order of use: matrices in 16 bits, everything else in 32."""
+    """A net's weights in the order of use: matrices in 16 bits, everything else in 32."""
 
     matrices: list[Tensor]  # int16, each row divided by its scale, which is among the vectors
     vectors: list[Tensor]
@@ -35,28 +35,31 @@ class Weights(NamedTuple):
 
 
 @torch.no_grad()
-def program(model: VAE) -> tuple[dict[str, Any] | None, str]:
-    """The decoder as a page can run it; or `None` and the reason why it can't."""
-    count = sum(parameter.numel() for parameter in model.decoder.parameters())
+def program(net: nn.Module, name: str) -> tuple[dict[str, Any] | None, str]:
+    """A net as a page can run it; or `None` and the reason why it can't, which calls the net by this name.
+
+    A prior's net maps latents to log p(z); an encoder's returns mu followed by logvar.
+    """
+    count = sum(parameter.numel() for parameter in net.parameters())
     if count > MAX_WEIGHTS:
-        return None, f"the decoder has {count:,} weights, too many to run in a page (at most {MAX_WEIGHTS:,})"
+        return None, f"the {name} has {count:,} weights, too many to run in a page (at most {MAX_WEIGHTS:,})"
     weights = Weights([], [])
     try:
-        steps = _steps(model.decoder, weights)
+        steps = _steps(net, weights)
     except _UnknownLayerError as error:
-        return None, f"the decoder {error}, which takes a page too long to run while the pointer moves"
-    matrices, vectors = (torch.cat([part.flatten() for part in parts]) for parts in weights)
+        return None, f"the {name} {error}, which takes a page too long to run while the pointer moves"
+    matrices, vectors = (torch.cat([part.flatten() for part in parts or [torch.empty(0)]]) for parts in weights)
     return {"steps": steps, "matrices": blob(matrices, "int16"), "vectors": blob(vectors, "float32")}, ""
 
 
 def _steps(module: nn.Module, weights: Weights) -> list[Step]:
-    """A dense decoder as a list of steps; their weights are added to `weights`."""
+    """A dense net as a list of steps; their weights are added to `weights`."""
 
     def in_turn(*parts: nn.Module) -> list[Step]:
         return [step for part in parts for step in _steps(part, weights)]
 
     match module:
-        case MLPDecoder() | nn.Sequential():
+        case MLPEncoder() | MLPDecoder() | nn.Sequential():
             return in_turn(*module.children())
         case nn.Linear():
             weights.add_linear(module)
@@ -74,7 +77,18 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
             return [{"op": "elu", "alpha": module.alpha}]
         case nn.ReLU() | nn.SiLU() | nn.GELU() | nn.Tanh():
             return [{"op": type(module).__name__.lower()}]
-        case ConvDecoder():
+        case StandardNormal():
+            return [{"op": "normal"}]
+        case VampPrior():
+            mu, logvar = module.components()
+            weights.vectors.extend([mu, logvar])
+            return [{"op": "mixture", "components": len(mu), "latents": mu.shape[1]}]
+        case RealNVP():
+            return [{"op": "flow", "couplings": in_turn(*module.couplings)}]
+        case Coupling():
+            body = in_turn(module.body, module.head)
+            return [{"moves_first": module.moves_first, "cut": module.cut, "limit": SCALE_LIMIT, "body": body}]
+        case ConvEncoder() | ConvDecoder():
             raise _UnknownLayerError("is convolutional")
     raise _UnknownLayerError(f"has {type(module).__name__} layers")
 

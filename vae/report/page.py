@@ -17,12 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vae.config.config import GROUPS, Config
 from vae.config.presets import Expected, command_line, expectation
+from vae.report import glossary
+from vae.system.console import duration
 from vae.system.errors import plain
-from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-EXPLORER = ("nets.js", "map.js", "point.js", "sliders.js", "explorer.js")
+EXPLORER = ("nets.js", "elbo.js", "ink.js", "map.js", "point.js", "sliders.js", "drawing.js", "explorer.js")
 SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "frames.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
@@ -50,8 +51,10 @@ def render(
     results: Values,
     rows: list[Values],
     explorer: Values,
+    *,
     frames: Values | None = None,
     damaged_frames: Sequence[str] = (),
+    floor: float | None = None,
 ) -> str:
     """The whole page as HTML.
 
@@ -64,6 +67,7 @@ def render(
         explorer: what `explorer.describe` returned.
         frames: what `frames.describe` returned, the epochs to scrub through.
         damaged_frames: names of files from which there was none to be read.
+        floor: the least reconstruction term that is possible, nats per image; `None` if there is none.
     """
     rows = thinned(rows)
     expected, reason = expected_loss(config, results)
@@ -76,7 +80,8 @@ def render(
         config=config,
         description=description,
         results=results,
-        tiles=tiles(results),
+        losses=terms(results["test"]),
+        training_time=duration(results["train_seconds"]),
         explorer=explorer,
         playable=playable,
         split_rows=[[name, *terms(results[split])] for split, name in SPLITS.items() if split in results],
@@ -93,6 +98,7 @@ def render(
         damaged=damaged,
         options=options(config),
         command=command_line(config),
+        glossary=glossary.explain(config, results, expected=expected, floor=floor),
         commit=commit,
         has_changes=bool(changes),
         data={"explorer": explorer if playable else None, "curves": curves(rows), "frames": frames},
@@ -130,20 +136,6 @@ def curves(rows: list[Values]) -> Values:
         lines = {split: [round(sign * row[f"{split}/{term}"], 4) for row in rows] for split in splits_of(rows)}
         panels.append({"title": title, "lines": lines})
     return {"epochs": [row["epoch"] for row in rows], "panels": panels}
-
-
-def tiles(results: Values) -> list[tuple[str, str]]:
-    """The figures at the top of the page, each with what it is."""
-    test = results["test"]
-    loss, recon, kl = terms(test)
-    minutes, seconds = divmod(round(results["train_seconds"]), 60)
-    epochs = plural(results["epoch"], "epoch")
-    return [
-        (loss, f"test −ELBO, nats per image, {results['protocol']}"),
-        (recon, "reconstruction term"),
-        (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
-        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} {epochs}"),
-    ]
 
 
 def expected_loss(config: Config, results: Values) -> tuple[Expected | None, str]:
@@ -219,4 +211,5 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["sha256"] = _sha256
+ENVIRONMENT.globals["KEYS"] = glossary.KEYS
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}

@@ -53,6 +53,7 @@ function addMap(model, point, morph) {
     byId("digit").ariaLabel = `Decoded image at ${byId("where").textContent}; ${near}`;
   });
   if (model.classes.length <= 20) addLegend(model.classes, map);
+  return map;
 }
 
 /** A button for each class, which shows only that class on the map while it is pressed. */
@@ -123,8 +124,8 @@ function startExplorer(model) {
   const decode = makeDecoder(model), starts = unpackStarts(model), point = new Point(model.latents);
   const morph = new Morph(point, starts, model);
   point.views.push(() => paint(byId("digit"), decode(point.z, point.y), model.shape, 255));
-  if (model.map) addMap(model, point, morph);
-  else point.views.push(() => describePoint(model, point));
+  const map = model.map && addMap(model, point, morph);
+  if (!model.map) point.views.push(() => describePoint(model, point));
   if (!model.map && !model.bank) addSliders(model, point, morph);
   if (!model.map && model.bank) document.querySelector(".explorer").classList.add("still");
   if (model.conditional) addClasses(model.classes, point, morph);
@@ -144,7 +145,8 @@ function startExplorer(model) {
     byId("timing").textContent = `decoded here in ${milliseconds.toPrecision(2)} ms`;
     byId("timing").dataset.milliseconds = milliseconds;
   }
-  window.vae = { decode, point, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
+  const drawing = model.drawing.encoder && addDrawing(model, decode, point, morph, map);
+  window.vae = { decode, point, drawing, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
 }
 
 if (data.explorer) startExplorer(data.explorer);

@@ -114,7 +114,7 @@ class Morph {
 
   #drawEnds() {
     ["from", "to"].forEach((id, i) => {
-      paint(byId(id).firstElementChild, this.ends[i].pixels, this.starts.shape, 1);
+      paint(byId(id).firstElementChild, this.ends[i].pixels, this.ends[i].shape ?? this.starts.shape, 1);
       const name = this.classes[this.ends[i].label] ?? "unlabelled";
       byId(id).ariaLabel = `Go to the morph's ${i ? "end" : "start"}: test image of class ${name}`;
     });
