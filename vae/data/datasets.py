@@ -15,7 +15,7 @@ from torch import Tensor
 from vae.data.download import FOLDERS, UnavailableError, load_idx_set
 from vae.data.folder import load_folder
 from vae.data.idx import FILES, DataError, find_idx_files, read_idx_set
-from vae.data.larochelle import COUNTS, have_static_files, read_amat, same_images
+from vae.data.larochelle import COUNTS, find_labels, have_static_files, read_amat
 from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.system import memory
 from vae.system.errors import UsageError, plain
@@ -112,14 +112,14 @@ def load_splits(
         DataError: a damaged file, or a data set that is not available.
         UsageError: options that the data set does not allow.
     """
+    if binarize == "static" and dataset in ("mnist", "auto") and have_static_files(data_dir):
+        if val_split or image_size != 28:
+            raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
+        return _larochelle_murray(data_dir)
     if dataset == "folder":
         splits = _load_folder(data_dir, size=image_size, seed=seed)
     else:
         splits = _load_named(dataset, data_dir)
-    if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
-        if val_split or image_size != 28:
-            raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
-        return _larochelle_murray(splits, data_dir)
     count = len(splits.train) + len(splits.test)
     memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
     splits = splits.map(lambda split: replace(split, images=resize(split.images, image_size)))
@@ -217,19 +217,16 @@ def _draw(split: Split, seed: int) -> Split:
     return replace(split, images=draw_once(split.images, seed=seed))
 
 
-def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
-    """Load Larochelle & Murray's binary MNIST, 50,000 / 10,000 / 10,000; unlabelled if its order is not MNIST's."""
+def _larochelle_murray(data_dir: Path) -> Splits:
+    """Load Larochelle & Murray's binary MNIST, 50,000 / 10,000 / 10,000, with MNIST's labels where they fit."""
     images = {part: read_amat(data_dir, part) for part in COUNTS}
-    cut = len(images["train"])
-    grey = {"train": mnist.train.images[:cut], "valid": mnist.train.images[cut:], "test": mnist.test.images}
-    if all(same_images(images[part], grey[part]) for part in COUNTS):
-        labels = {"train": mnist.train.labels[:cut], "valid": mnist.train.labels[cut:], "test": mnist.test.labels}
-        class_names = mnist.class_names
-    else:
-        labels = {part: torch.zeros(len(images[part]), dtype=torch.int64) for part in COUNTS}
-        class_names = ()
-    train, val, test = (Split(images[part], labels[part]) for part in COUNTS)
-    return replace(mnist, train=train, val=val, test=test, class_names=class_names, note="Larochelle & Murray's files")
+    labels = find_labels(images, data_dir)
+    class_names = CLASS_NAMES["mnist"] if labels else ()
+    train, val, test = (
+        Split(images[part], labels[part] if labels else torch.zeros(len(images[part]), dtype=torch.int64))
+        for part in COUNTS
+    )
+    return Splits("mnist", train, val, test, class_names, TITLES["mnist"], note="Larochelle & Murray's files")
 
 
 def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
