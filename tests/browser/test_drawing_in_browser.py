@@ -122,7 +122,9 @@ def test_encoder_prior_and_likelihood_compute_what_torch_s_do(browser, plane, op
         open_report(browser, plane)
     model = lively(VAE(**{"latent_dim": 4, "hidden_dims": (24, 16), **options}))
     splits = load_splits("digits", Path())
-    contents = explorer.describe(model, splits, torch.randn(len(splits.test), model.latent_dim))
+    contents = explorer.describe(
+        model, splits, torch.randn(len(splits.test), model.latent_dim), kl_per_dim=[1.0] * model.latent_dim
+    )
     for y in (0, 7) if model.num_classes else (None,):
         assert_page_infers_as_torch(browser, model, contents, y=y)
 

@@ -23,7 +23,9 @@ from vae.system.errors import plain
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-EXPLORER = ("nets.js", "elbo.js", "ink.js", "map.js", "point.js", "sliders.js", "drawing.js", "explorer.js")
+MAP = ("places.js", "view.js", "cloud.js", "map.js", "gestures.js", "nearby.js")
+DRAWING = ("elbo.js", "ink.js", "drawing.js")
+EXPLORER = ("nets.js", *MAP, "point.js", "sliders.js", "link.js", *DRAWING, "explorer.js")
 SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "frames.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}

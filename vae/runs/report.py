@@ -49,7 +49,8 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(description["config"], folders.config)
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
-    contents = explorer.describe(model, splits, mu, binarize=config.binarize)
+    kl_per_dim = results["test"]["kl_per_dim"]
+    contents = explorer.describe(model, splits, mu, kl_per_dim=kl_per_dim, binarize=config.binarize)
     floor = least_recon(splits.test, model.recon_loss)
     epochs, damaged = frames.describe(run_dir, model, splits, mu, rows)
     text = page.render(

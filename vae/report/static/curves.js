@@ -13,17 +13,6 @@ function svg(tag, attributes, ...children) {
 let clips = 0; // made so far: each needs an id of its own
 const reading = (value) => (value === null ? "–" : value.toFixed(2));
 
-/** Round numbers, at most `most` of them, from low to high. */
-function ticks(low, high, most, whole) {
-  const rough = (high - low) / most || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  if (whole) step = Math.max(1, Math.round(step));
-  const values = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) values.push(n * step);
-  return { values, digits: Math.max(0, -Math.floor(Math.log10(step))) };
-}
-
 /** The index of the number that is nearest to another one. */
 const nearestIndex = (numbers, target) =>
   numbers.reduce((best, value, i) => (Math.abs(value - target) < Math.abs(numbers[best] - target) ? i : best), 0);
