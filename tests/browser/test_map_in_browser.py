@@ -56,7 +56,9 @@ def test_images():
 
 def open_map(browser, run_dir):
     """Open a report with its map in the middle of the window; returns the map's canvas."""
-    browser.get("about:blank")  # another fragment alone would not open the page again
+    aside = {"type": "mouseMoved", "x": 1, "y": 1}  # where an earlier test has left the mouse, it would move the point
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", aside)
+    browser.get("about:blank")
     open_report(browser, run_dir)
     canvas = by_id(browser, "map")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
@@ -519,6 +521,23 @@ def test_a_slider_s_two_ends_are_decoded_with_the_other_latents_as_they_are(brow
         decoded = model.decode(torch.tensor(z[None], dtype=torch.float32)).flatten().detach().numpy() * 255
         _, pixels = browser.execute_async_script(PICTURE, end)
         assert np.abs(np.array(pixels) - decoded).max() <= 1.5
+
+
+def test_all_of_the_side_can_be_reached_beside_the_sliders(browser, given):
+    size = {"width": 1280, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_map(browser, given)
+        side = browser.find_element(By.CLASS_NAME, "side")
+        inside = "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight"
+        browser.execute_script("document.querySelector('.explorer').scrollIntoView()")
+        assert browser.execute_script(inside, side)
+        browser.execute_script(
+            "arguments[0].lastElementChild.lastElementChild.scrollIntoView({block: 'nearest'})", side
+        )
+        assert browser.execute_script(inside, side.find_elements(By.CLASS_NAME, "hint")[-1])
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_names_on_the_map_are_pushed_into_it(browser, plane):

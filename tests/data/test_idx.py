@@ -115,6 +115,9 @@ def test_idx_files_of_one_s_own_are_a_folder_s_data_set_under_its_name(tmp_path,
     assert (splits.test.images[:, 0].numpy() == images["t10k"]).all()
     assert splits.class_names == tuple(str(label) for label in range(1, 46, 5))
     assert [splits.class_names[label] for label in splits.test.labels] == ["1", "6", "11", "16", "21", "26"]
+    next(root.glob(f"{FILES[3]}*")).unlink()
+    with pytest.raises(DataError, match=f"no {FILES[3]}"):
+        load_splits("folder", root)
 
 
 @pytest.mark.parametrize(

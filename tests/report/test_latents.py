@@ -93,3 +93,11 @@ def test_two_latents_or_more_have_a_map(splits, model, scale, has_map):
     if contents["map"] and contents["bank"] and model.latent_dim > 2:  # the bank ends with the images on the map
         points = unblob(contents["map"]["z"]) * np.array(contents["map"]["step"]) + contents["map"]["low"]
         np.testing.assert_allclose(unblob(contents["bank"]["z"])[-len(points) :], points, atol=1e-3)
+
+
+def test_the_images_to_start_from_are_the_first_of_each_class(splits):
+    mu = torch.randn(len(splits.test), 3)
+    starts = latents.choose_starts(splits.test, mu, classes=10)
+    assert starts.labels.tolist() == [*range(10)] * 4
+    first = (splits.test.labels == 7).nonzero()[0].item()
+    torch.testing.assert_close(starts.mu[7], mu[first])

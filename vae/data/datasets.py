@@ -132,7 +132,9 @@ def load_splits(
 def _load_folder(root: Path, *, size: int, seed: int) -> Splits:
     """Load someone's own images: four IDX files in a folder, or any pictures below it."""
     paths = find_idx_files(root)
-    if len(paths) == len(FILES):
+    if paths:
+        if missing := ", ".join(file for file in FILES if file not in paths):
+            raise DataError(f"{root} holds IDX files, but no {missing} (plain or .gz): add what is missing")
         train, test = _pair(read_idx_set(paths))
         values, labels = torch.cat([train.labels, test.labels]).unique(return_inverse=True)
         class_names = tuple(map(str, values.tolist()))
