@@ -1,5 +1,6 @@
 """A run's folders: their names, --overwrite, and the lock."""
 
+import shutil
 import subprocess
 import sys
 
@@ -78,8 +79,9 @@ def test_an_unwritable_place_gets_one_line(tmp_path, capsys):
     assert "can't make the run's folders" in capsys.readouterr().err
 
 
-def test_a_run_in_training_is_not_resumed_by_another_process_until_that_dies(finished_run, capsys, no_finish):
-    lock, run_dir = finished_run / "outputs/whole/.lock", str(finished_run / "outputs/whole")
+def test_a_run_in_training_is_not_resumed_by_another_process_until_that_dies(finished_run, tmp_path, capsys, no_finish):
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+    lock, run_dir = tmp_path / "outputs/whole/.lock", str(tmp_path / "outputs/whole")
     code = "import sys, time; from vae.system.files import take_lock; from pathlib import Path\n"
     code += "with take_lock(Path(sys.argv[1])):\n print('held', flush=True); time.sleep(600)"
     holder = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)

@@ -15,10 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from vae.data.datasets import Splits
-from vae.evaluation.latents import MIN_SPREAD, principal_axes
 from vae.model.vae import VAE
 from vae.plots.snapshots import Snapshot, read_snapshot, snapshots_of
-from vae.report.latents import MARGIN
+from vae.report.latents import plane, square
 from vae.report.nets import blob
 from vae.report.page import as_data_address, thinned
 from vae.system.errors import plain
@@ -54,22 +53,25 @@ def describe(
             break
     else:
         return None, damaged
-    centre, axes, titles = _plane(mu.float().cpu())
+    centre, axes, titles = plane(mu.float().cpu())
     places = torch.stack([_project(torch.tensor(frame.mu).float(), centre, axes) for frame in kept])  # (F, M, 2)
-    corner, side = _square(places.flatten(0, 1))
-    return {
-        "epochs": epochs,
-        "losses": [-rows[epoch - 1]["test/elbo"] for epoch in epochs],
-        "sheet": as_data_address(sheet),
-        **layout,
-        "places": blob(((places - corner) / side).clamp(0, 1).mul(65535).round(), "uint16"),
-        "left": corner[0].item(),
-        "bottom": corner[1].item(),
-        "side": side,
-        "titles": titles,
-        "labels": blob(splits.test.labels[:images], "uint16"),
-        "classes": [plain(name) for name in splits.class_names],
-    }, damaged
+    corner, side = square(places.flatten(0, 1))
+    return (
+        {
+            "epochs": epochs,
+            "losses": [-rows[epoch - 1]["test/elbo"] for epoch in epochs],
+            "sheet": as_data_address(sheet),
+            **layout,
+            "places": blob(((places - corner) / side).clamp(0, 1).mul(65535).round(), "uint16"),
+            "left": corner[0].item(),
+            "bottom": corner[1].item(),
+            "side": side,
+            "titles": [title.partition(",")[0] for title in titles],  # short, for a small map
+            "labels": blob(splits.test.labels[:images], "uint16"),
+            "classes": [plain(name) for name in splits.class_names],
+        },
+        damaged,
+    )
 
 
 def _read(run_dir: Path, model: VAE, images: int, *, last_epoch: int) -> tuple[dict[int, Snapshot], list[str]]:
@@ -121,23 +123,7 @@ def _sheet(frames: list[Snapshot], height: int, *, is_square: bool) -> tuple[byt
     return stream.getvalue(), {"rows": rows, "columns": columns, "width": columns * w, "height": rows * h}
 
 
-def _plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
-    """Origin (D,), axes (2, D) or fewer, and their titles: two latents themselves, of more their principal axes."""
-    latent_dim = mu.shape[1]
-    if latent_dim <= 2 or mu.std(0).max() < MIN_SPREAD:
-        return torch.zeros(latent_dim), torch.eye(latent_dim)[:2], ("z1", "z2" if latent_dim > 1 else "")
-    centre, axes, _ = principal_axes(mu.numpy())
-    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), ("PC 1", "PC 2")
-
-
 def _project(mu: Tensor, centre: Tensor, axes: Tensor) -> Tensor:
     """Places (M, 2) of means (M, D) on a plane; those on a line are spread evenly across it."""
     places = (mu - centre) @ axes.T
     return torch.column_stack([places, torch.linspace(-2, 2, len(mu))]) if len(axes) == 1 else places
-
-
-def _square(places: Tensor) -> tuple[Tensor, float]:
-    """Lower left corner (2,) and side of a square around places (n, 2), except for a few far out."""
-    low, high = (torch.quantile(places, level, dim=0) for level in (0.001, 0.999))
-    half = ((high - low).max() / 2 * (1 + 2 * MARGIN)).clamp(min=1)
-    return (low + high) / 2 - half, 2 * half.item()

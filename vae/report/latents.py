@@ -15,7 +15,7 @@ from torch import Tensor
 from vae.data.datasets import Split
 from vae.data.pixels import resize
 from vae.evaluation.elbo import ACTIVE
-from vae.evaluation.latents import principal_axes
+from vae.evaluation.latents import MIN_SPREAD, principal_axes
 from vae.model.vae import VAE
 from vae.report.nets import blob
 from vae.report.sprites import sheet
@@ -87,10 +87,11 @@ def map_of(mu: Tensor, draws: Tensor, test: Split, *, max_points: int = MAX_POIN
 def plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
     """A map's origin (D,), its orthonormal axes (2, D) and their titles, from posterior means (N, D).
 
-    These are two latents themselves, or else the principal axes of the means.
+    These are two latents themselves, or else the principal axes of the means. Of one latent there is one axis.
     """
-    if mu.shape[1] == 2:
-        return torch.zeros(2), torch.eye(2), ("z1", "z2")
+    latent_dim = mu.shape[1]
+    if latent_dim <= 2 or mu.std(0).max() < MIN_SPREAD:  # a posterior that has collapsed has no principal axes
+        return torch.zeros(latent_dim), torch.eye(latent_dim)[:2], ("z1", "z2" if latent_dim > 1 else "")
     centre, axes, shares = principal_axes(mu.numpy())
     first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
     return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), (first, second)
@@ -99,7 +100,7 @@ def plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
 def square(places: Tensor) -> tuple[Tensor, float]:
     """Lower left corner (2,) and side of a square around places (n, 2), except for a few far out."""
     low, high = (torch.quantile(places, level, dim=0) for level in (0.001, 0.999))
-    half = (high - low).max() / 2 * (1 + 2 * MARGIN)
+    half = ((high - low).max() / 2 * (1 + 2 * MARGIN)).clamp(min=1)
     return (low + high) / 2 - half, 2 * half.item()
 
 
