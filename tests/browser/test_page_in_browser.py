@@ -3,11 +3,13 @@
 import json
 import shutil
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from in_browser import NEXT_FRAME, by_id, digit, needs_browser, open_report, point
 from PIL import Image
 from recorded_runs import record_run
 from small_runs import run_main
@@ -18,23 +20,13 @@ from vae.data.datasets import load_splits
 from vae.report import explorer
 from vae.runs.report import write
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = [pytest.mark.slow, needs_browser]
 
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900"),
-)
-NEXT_FRAME = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
-DIGIT = "return Array.from(digit.getContext('2d').getImageData(0, 0, digit.width, digit.height).data)"
 DECODE = """
 const decode = arguments[2] ? makeDecoder(arguments[2]) : vae.decode;
 return arguments[0].map((z) => Array.from(decode(new Float32Array(z), arguments[1])));
@@ -50,66 +42,8 @@ NEXT_PLACE = """
 const done = arguments[0];
 requestAnimationFrame(() => done(document.getElementById("morph").valueAsNumber));
 """
+AXE = (Path(find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text("utf-8")
 SET_MORPH = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="session")
-def many(tmp_path_factory):
-    """Folder of a run with 16 latents."""
-    root = tmp_path_factory.mktemp("many")
-    flags = ["--num_epochs", "6", "--kl_warmup_epochs", "6", "--latent_dim", "16", "--lr", "0.01"]
-    assert run_main(root, "--run_name", "many", *flags) == 0
-    return root / "outputs" / "many"
-
-
-@pytest.fixture(scope="session")
-def given(tmp_path_factory):
-    """Folder of a conditional run with 3 latents, GELU and the continuous Bernoulli."""
-    root = tmp_path_factory.mktemp("given")
-    flags = ["--activation", "gelu", "--recon_loss", "continuous_bernoulli", "--hidden_dims", "40", "30"]
-    flags += ["--num_epochs", "1", "--lr", "0.01", "--conditional", "--latent_dim", "3"]
-    assert run_main(root, "--run_name", "g", *flags) == 0
-    return root / "outputs" / "g"
-
-
-@pytest.fixture
-def plane(finished_run):
-    return finished_run / "outputs" / "whole"
-
-
-def open_report(browser, run_dir, name="report.html"):
-    browser.get_log("browser")  # what an earlier page left there
-    browser.get((run_dir / name).as_uri())
-    browser.execute_async_script(NEXT_FRAME)
-    assert browser.get_log("browser") == []
-
-
-def digit(browser):
-    """The decoded image on the page, as grey levels."""
-    browser.execute_async_script(NEXT_FRAME)
-    pixels = browser.execute_script("const digit = document.getElementById('digit');" + DIGIT)
-    return np.array(pixels).reshape(-1, 4)[:, 0]
-
-
-def point(browser):
-    browser.execute_async_script(NEXT_FRAME)
-    return np.array(browser.execute_script("return Array.from(vae.point.z)"))
-
-
-def by_id(browser, name):
-    return browser.find_element(By.ID, name)
 
 
 def assert_page_decodes_as_torch(browser, model, *, classes=1, contents=None):
@@ -186,6 +120,7 @@ def test_arrow_keys_move_over_the_map_and_stay_on_it(browser, plane):
 
 def test_a_touch_moves_over_the_map(browser, plane):
     open_report(browser, plane)
+    browser.execute_script("document.getElementById('map').scrollIntoView({block: 'center'})")
     box = by_id(browser, "map").rect
     before, top = digit(browser), browser.execute_script("return scrollY")
     at = {"x": box["x"] + 0.8 * box["width"], "y": box["y"] - top + 0.3 * box["height"]}
@@ -378,6 +313,43 @@ def test_names_on_the_map_are_pushed_into_it(browser, plane):
         assert 45 <= box["x"] <= 255 and 7.5 <= box["y"] <= 292.5
         for other in placed[index + 1 :]:
             assert abs(box["x"] - other["x"]) >= 89 or abs(box["y"] - other["y"]) >= 14
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_core_finds_nothing_to_mend(browser, plane, many, given, compared, scheme, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        pages = [(folder, "report.html") for folder in (plane, many, given)] + [(compared, "comparison.html")]
+        for folder, name in pages:
+            open_report(browser, folder, name)
+            browser.execute_script("for (const part of document.querySelectorAll('details')) part.open = true")
+            browser.execute_script(AXE)
+            violations = browser.execute_async_script("axe.run().then(({ violations }) => arguments[0](violations))")
+            assert not violations, [(rule["id"], node["target"]) for rule in violations for node in rule["nodes"]]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_term_is_explained_where_it_is_pressed_until_escape(browser, plane):
+    open_report(browser, plane)
+    for term in browser.find_elements(By.CLASS_NAME, "term"):
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", term)
+        card = by_id(browser, term.get_attribute("popovertarget"))
+        assert not card.is_displayed()
+        term.send_keys(Keys.ENTER)
+        browser.execute_async_script(NEXT_FRAME)
+        assert card.is_displayed() and len(card.text) > 50
+        at, there = term.rect, card.rect
+        gap = max(there["y"] - at["y"] - at["height"], at["y"] - there["y"] - there["height"])
+        assert 0 <= gap <= 12 and there["x"] >= 0 and there["x"] + there["width"] <= 1280
+        ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+        assert not card.is_displayed()
 
 
 def test_every_control_has_a_name(browser, plane, many, given):

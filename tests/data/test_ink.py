@@ -19,7 +19,7 @@ from made_photos import (
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from vae.data.ink import find_ink, place
+from vae.data.ink import find_ink, place, stroke_width
 
 GLYPHS = load_digits().images[:10] / 16  # one of each digit
 # Two renderings of a glyph, turned by up to 3 degrees, correlate by 0.8 to 1; those of two digits by 0.83 at most.
@@ -112,3 +112,11 @@ def test_a_thing_may_be_wider_than_a_stroke():
     ink = find_ink(Image.fromarray(page.astype(np.uint8)), solid=True)
     assert ink.light and ink.strength.shape == pytest.approx((180, 200), abs=4)
     assert ink.strength[4:-4, 4:-4].min() > 0.4
+
+
+@pytest.mark.parametrize("width", [2, 4, 10])
+def test_the_width_of_strokes_is_measured_on_dark_and_on_light(width):
+    pages = np.zeros((3, 60, 60), np.uint8)
+    pages[:2, :, 20 : 20 + width] = 255  # two lines from edge to edge, and an empty page
+    for images in (pages, 255 - pages):
+        assert stroke_width(images) == pytest.approx(width, rel=0.15)

@@ -3,10 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from vae.data.datasets import load_splits
-from vae.evaluation.elbo import evaluate, posterior
+from vae.data.datasets import Split, load_splits
+from vae.data.pixels import threshold
+from vae.evaluation.elbo import evaluate, least_recon, posterior
 from vae.model.vae import VAE
 
 
@@ -56,3 +57,11 @@ def test_posterior_is_the_encoder_s_output(digits):
     mu, logvar = posterior(model, digits)
     expected = model.encode(digits.images / 255)
     torch.testing.assert_close((mu, logvar), expected)
+
+
+def test_no_decoder_reconstructs_grey_pixels_below_their_entropy(digits):
+    x = digits.images.double() / 255
+    entropy = Bernoulli(probs=x).entropy().sum().item() / len(x)
+    assert least_recon(digits, "bce") == pytest.approx(entropy, rel=1e-5) and entropy > 10
+    assert least_recon(Split(threshold(digits.images), digits.labels), "bce") == 0
+    assert least_recon(digits, "continuous_bernoulli") is least_recon(digits, "mse") is None

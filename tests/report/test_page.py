@@ -19,7 +19,7 @@ from vae.config.cli import parse_args
 from vae.config.presets import EXPECTED, Expected, command_line, configure, expectation
 from vae.data.datasets import load_splits
 from vae.plots import canvas
-from vae.report import explorer, page
+from vae.report import explorer, nets, page
 from vae.report.page import ENVIRONMENT, STATIC, TEMPLATES
 from vae.runs.report import write_report
 from vae.system.checkpoint import CheckpointError
@@ -135,12 +135,12 @@ def test_the_map_holds_the_posterior_means(finished_run):
     assert contents["starts"]["labels"] == [*range(10)] * 4
 
 
-def test_the_default_models_report_is_at_most_5_mb(tmp_path):
+def test_the_default_models_report_is_at_most_6_mb(tmp_path):
     splits = load_splits("digits", Path())
     for latent_dim in (2, 20):
         model = VAE(latent_dim).eval()
         contents = explorer.describe(model, splits, torch.randn(10_000, latent_dim)[: len(splits.test)])
-        assert len(json.dumps(contents)) < 2e6  # and the pictures of a run on MNIST have 2 MB
+        assert len(json.dumps(contents)) < 2.5e6  # and the pictures of a run on MNIST have 2 MB
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_images_too_large_to_bring_along_are_left_out_and_the_page_says_so(finis
         model = VAE(latent_dim, arch="conv", base_channels=2).eval()
         contents = explorer.describe(model, splits, torch.randn(len(splits.test), latent_dim))
         assert contents["bank"] is None
-    monkeypatch.setattr(explorer, "MAX_WEIGHTS", 10)
+    monkeypatch.setattr(nets, "MAX_WEIGHTS", 10)
     run_dir = tmp_path / "whole"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     page = write_report(run_dir).read_text("utf-8")

@@ -188,3 +188,15 @@ def place(strength: np.ndarray, *, mass: bool) -> Tensor:
     page = np.zeros((SIDE, SIDE))
     page[top : top + height, left : left + width] = array * (255 / max(array.max(), 1))  # scaling fades thin strokes
     return torch.from_numpy(page.round().astype(np.uint8))[None, None]
+
+
+def stroke_width(images: np.ndarray) -> float:
+    """The usual width of strokes in uint8 images (N, H, W), in pixels; of light shapes on black, or dark on white.
+
+    Across a stroke of width w, the distance to its edge is w / 4 on average.
+    """
+    ink = images > 127
+    ink = ~ink if ink.mean() > 0.5 else ink
+    distances = [ndimage.distance_transform_edt(np.pad(each, 1)) for each in ink if each.any()]
+    widths = [4 * (distance[distance > 0].mean() - 0.5) for distance in distances]  # from pixel centres: 1/2 too much
+    return float(np.median(widths)) if widths else 1.0

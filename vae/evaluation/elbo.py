@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vae.data.datasets import Split
@@ -72,6 +73,18 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: Proc
     kl_per_dim, mu = per_image[:, 2:].chunk(2, dim=1)
     active_units = int((mu.var(0, correction=0) > ACTIVE).sum())
     return Scores(recon, kl, active_units, kl_per_dim.mean(0).tolist())
+
+
+def least_recon(split: Split, recon_loss: str) -> float | None:
+    """The least reconstruction term that any decoder can reach, nats per image, mean over a split.
+
+    For `bce` it is the entropy of Bernoulli pixels with these grey levels as their means, 0 if the pixels are binary.
+    For a density of the pixels there is no such bound: `None`.
+    """
+    if recon_loss != "bce":
+        return None
+    chunks = map(to_pixels, split.images.split(CHUNK))
+    return sum(F.binary_cross_entropy(x, x, reduction="sum").item() for x in chunks) / len(split)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vae.report.glossary import BASICS, NLL
 from vae.report.page import Values, render_page
 
 SCRIPTS = ("dom.js", "curves.js", "page.js")  # in this order
@@ -38,5 +39,6 @@ def render(
         notes=notes,
         samples=samples,
         chance=chance,
+        glossary=[*BASICS, NLL],
         data={"curves": charts},
     )

@@ -17,12 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vae.config.config import GROUPS, Config
 from vae.config.presets import Expected, command_line, expectation
+from vae.report import glossary
+from vae.system.console import duration
 from vae.system.errors import plain
-from vae.system.wording import plural
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("dom.js", "decoder.js", "map.js", "point.js", "explorer.js", "curves.js", "page.js")  # in this order
+EXPLORER = ("nets.js", "elbo.js", "ink.js", "map.js", "point.js", "sliders.js", "drawing.js", "explorer.js")
+SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
@@ -43,7 +45,14 @@ Row = TypeVar("Row")
 
 
 def render(
-    run_dir: Path, config: Config, description: Values, results: Values, rows: list[Values], explorer: Values
+    run_dir: Path,
+    config: Config,
+    description: Values,
+    results: Values,
+    rows: list[Values],
+    explorer: Values,
+    *,
+    floor: float | None = None,
 ) -> str:
     """The whole page as HTML.
 
@@ -54,6 +63,7 @@ def render(
         results: the content of results.json.
         rows: the lines of metrics.jsonl, one an epoch.
         explorer: what `explorer.describe` returned.
+        floor: the least reconstruction term that is possible, nats per image; `None` if there is none.
     """
     rows = thinned(rows)
     expected, reason = expected_loss(config, results)
@@ -66,7 +76,8 @@ def render(
         config=config,
         description=description,
         results=results,
-        tiles=tiles(results),
+        losses=terms(results["test"]),
+        training_time=duration(results["train_seconds"]),
         explorer=explorer,
         playable=playable,
         split_rows=[[name, *terms(results[split])] for split, name in SPLITS.items() if split in results],
@@ -81,6 +92,7 @@ def render(
         damaged=damaged,
         options=options(config),
         command=command_line(config),
+        glossary=glossary.explain(config, results, expected=expected, floor=floor),
         commit=commit,
         has_changes=bool(changes),
         data={"explorer": explorer if playable else None, "curves": curves(rows)},
@@ -118,20 +130,6 @@ def curves(rows: list[Values]) -> Values:
         lines = {split: [round(sign * row[f"{split}/{term}"], 4) for row in rows] for split in splits_of(rows)}
         panels.append({"title": title, "lines": lines})
     return {"epochs": [row["epoch"] for row in rows], "panels": panels}
-
-
-def tiles(results: Values) -> list[tuple[str, str]]:
-    """The figures at the top of the page, each with what it is."""
-    test = results["test"]
-    loss, recon, kl = terms(test)
-    minutes, seconds = divmod(round(results["train_seconds"]), 60)
-    epochs = plural(results["epoch"], "epoch")
-    return [
-        (loss, f"test −ELBO, nats per image, {results['protocol']}"),
-        (recon, "reconstruction term"),
-        (kl, f"KL, {test['active_units']} of {len(test['kl_per_dim'])} latents active"),
-        (f"{minutes} min {seconds} s" if minutes else f"{seconds} s", f"of training, {results['epoch']} {epochs}"),
-    ]
 
 
 def expected_loss(config: Config, results: Values) -> tuple[Expected | None, str]:
@@ -207,4 +205,5 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["sha256"] = _sha256
+ENVIRONMENT.globals["KEYS"] = glossary.KEYS
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae.config.config import stored_config
 from vae.data.datasets import Splits
-from vae.evaluation.elbo import posterior
+from vae.evaluation.elbo import least_recon, posterior
 from vae.model.vae import VAE
 from vae.report import explorer, page
 from vae.runs import record, summary
@@ -47,7 +47,9 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(description["config"], folders.config)
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
-    text = page.render(run_dir, config, description, results, rows, explorer.describe(model, splits, mu))
+    contents = explorer.describe(model, splits, mu, binarize=config.binarize)
+    floor = least_recon(splits.test, model.recon_loss)
+    text = page.render(run_dir, config, description, results, rows, contents, floor=floor)
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path

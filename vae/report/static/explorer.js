@@ -1,9 +1,6 @@
 "use strict";
 // The latent explorer: what follows the point z, and every way to move it.
 
-const FIRST_SLIDERS = 12;
-const number = (value) => value.toFixed(2).replace("-", "−");
-
 /** The test images to start from: {pixels, z, label} each, and the thumbnails' shape. */
 function unpackStarts({ starts, latents }) {
   const images = unpack(starts.images), z = unpack(starts.z);
@@ -56,6 +53,7 @@ function addMap(model, point, morph) {
     byId("digit").ariaLabel = `Decoded image at ${byId("where").textContent}; ${near}`;
   });
   if (model.classes.length <= 20) addLegend(model.classes, map);
+  return map;
 }
 
 /** A button for each class, which shows only that class on the map while it is pressed. */
@@ -73,45 +71,6 @@ function addLegend(classes, map) {
     return chip;
   });
   byId("legend").append(...chips);
-}
-
-function addSliders(model, point, morph) {
-  const every = Array.from({ length: model.latents }, (_, index) => ({ index, low: -3, high: 3 }));
-  const units = model.units.length ? model.units : every; // a collapsed model has no active unit
-  byId("sliders").hidden = false;
-  const rows = units.map((unit, i) => {
-    const row = slider(unit, point, morph);
-    row.hidden = i >= FIRST_SLIDERS;
-    return row;
-  });
-  byId("rows").append(...rows);
-  const more = byId("more");
-  more.hidden = rows.length <= FIRST_SLIDERS;
-  more.textContent = `Show all ${rows.length}`;
-  more.addEventListener("click", () => {
-    for (const row of rows) row.hidden = false;
-    byId("rows").className = "many";
-    more.hidden = true;
-    rows[FIRST_SLIDERS].querySelector("input").focus();
-  });
-}
-
-function slider({ index, low, high, variance }, point, morph) {
-  const id = `z${index + 1}`;
-  const input = element("input", { type: "range", id, min: low.toFixed(2), max: high.toFixed(2), step: 0.01 });
-  const value = element("output", {});
-  const label = element("label", { htmlFor: id }, "z", element("sub", {}, String(index + 1)));
-  if (variance) label.title = `variance of its posterior mean over the test images: ${variance.toFixed(2)}`;
-  input.addEventListener("input", () => {
-    morph.stop();
-    point.z[index] = input.valueAsNumber;
-    point.show(point.z);
-  });
-  point.views.push(() => {
-    fill(input, point.z[index]);
-    value.textContent = number(point.z[index]);
-  });
-  return element("div", { className: "slider" }, label, input, value);
 }
 
 function describePoint({ latents }, point) {
@@ -165,8 +124,8 @@ function startExplorer(model) {
   const decode = makeDecoder(model), starts = unpackStarts(model), point = new Point(model.latents);
   const morph = new Morph(point, starts, model);
   point.views.push(() => paint(byId("digit"), decode(point.z, point.y), model.shape, 255));
-  if (model.map) addMap(model, point, morph);
-  else point.views.push(() => describePoint(model, point));
+  const map = model.map && addMap(model, point, morph);
+  if (!model.map) point.views.push(() => describePoint(model, point));
   if (!model.map && !model.bank) addSliders(model, point, morph);
   if (!model.map && model.bank) document.querySelector(".explorer").classList.add("still");
   if (model.conditional) addClasses(model.classes, point, morph);
@@ -186,7 +145,8 @@ function startExplorer(model) {
     byId("timing").textContent = `decoded here in ${milliseconds.toPrecision(2)} ms`;
     byId("timing").dataset.milliseconds = milliseconds;
   }
-  window.vae = { decode, point, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
+  const drawing = model.drawing.encoder && addDrawing(model, decode, point, morph, map);
+  window.vae = { decode, point, drawing, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
 }
 
 if (data.explorer) startExplorer(data.explorer);

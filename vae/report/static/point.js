@@ -4,6 +4,9 @@
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 const LAP = 2600; // milliseconds from one end of a morph to the other
 
+/** A number with two decimals. */
+const number = (value) => value.toFixed(2).replace("-", "−");
+
 /** Paint pixels (C·H·W values; `scale` makes them 0 to 255) on a canvas, one each. */
 function paint(canvas, pixels, [channels, height, width], scale) {
   [canvas.width, canvas.height] = [width, height];
@@ -111,7 +114,7 @@ class Morph {
 
   #drawEnds() {
     ["from", "to"].forEach((id, i) => {
-      paint(byId(id).firstElementChild, this.ends[i].pixels, this.starts.shape, 1);
+      paint(byId(id).firstElementChild, this.ends[i].pixels, this.ends[i].shape ?? this.starts.shape, 1);
       const name = this.classes[this.ends[i].label] ?? "unlabelled";
       byId(id).ariaLabel = `Go to the morph's ${i ? "end" : "start"}: test image of class ${name}`;
     });

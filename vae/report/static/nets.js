@@ -1,5 +1,5 @@
 "use strict";
-// The decoder in plain JavaScript: the steps that vae/report/explorer.py lists, on float32 arrays.
+// Nets in plain JavaScript: the steps that vae/report/nets.py lists, on float32 arrays.
 
 const KINDS = { float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
 
@@ -78,6 +78,53 @@ function gate() {
   return (h) => h.slice(0, h.length / 2).map((value, i) => value * sigmoid(h[h.length / 2 + i]));
 }
 
+/** The standard normal's log density at z. */
+const logNormal = (z) => z.reduce((sum, value) => sum - 0.5 * (value * value + Math.log(2 * Math.PI)), 0);
+
+/** log p(z) of a mixture of Gaussians with diagonal covariances. */
+function mixture({ components, latents }, { vectors }) {
+  const mu = vectors(components * latents), logvar = vectors(components * latents);
+  return (z) => {
+    const densities = Array.from({ length: components }, (_, k) => {
+      const own = (values) => values.subarray(k * latents, (k + 1) * latents);
+      return logGaussian(z, own(mu), own(logvar));
+    });
+    const most = Math.max(...densities);
+    return [most + Math.log(densities.reduce((sum, value) => sum + Math.exp(value - most), 0) / components)];
+  };
+}
+
+/** log N(z; mu, exp(logvar)). */
+function logGaussian(z, mu, logvar) {
+  let sum = 0;
+  for (let d = 0; d < z.length; d++) {
+    sum -= 0.5 * ((z[d] - mu[d]) ** 2 * Math.exp(-logvar[d]) + logvar[d] + Math.log(2 * Math.PI));
+  }
+  return sum;
+}
+
+/** log p(z) of a RealNVP: the change of variables, as in vae/model/priors.py. */
+function flow({ couplings }, weights) {
+  const parts = couplings.map(({ body, ...coupling }) => ({ ...coupling, run: chain(body, weights) }));
+  return (z) => {
+    let h = z, logDet = 0;
+    for (const { moves_first: movesFirst, cut, limit, run } of parts) {
+      const dealt = [...h.filter((_, d) => d % 2 === 0), ...h.filter((_, d) => d % 2)];
+      const halves = [dealt.slice(0, cut), dealt.slice(cut)];
+      if (movesFirst) halves.reverse();
+      const [kept, moving] = halves;
+      const out = run(kept); // shifts, then logs of scales, of the moving half
+      const moved = moving.map((value, d) => {
+        const logScale = limit * Math.tanh(out[moving.length + d] / limit);
+        logDet -= logScale;
+        return (value - out[d]) * Math.exp(-logScale);
+      });
+      h = movesFirst ? [...moved, ...kept] : [...kept, ...moved];
+    }
+    return [logNormal(h) + logDet];
+  };
+}
+
 const elementwise = (f) => () => (h) => h.map(f);
 
 const STEPS = {
@@ -91,6 +138,9 @@ const STEPS = {
   silu: elementwise((x) => x * sigmoid(x)),
   gelu: elementwise((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
   tanh: elementwise(Math.tanh),
+  normal: () => (z) => [logNormal(z)],
+  mixture,
+  flow,
 };
 
 /** One function from a list of steps, which take their weights in order. */
@@ -99,20 +149,24 @@ function chain(steps, weights) {
   return (h) => parts.reduce((value, part) => part(value), h);
 }
 
-/** A function from latents z and a class y to pixel means in [0, 1], C·H·W of them. */
+/** A function from a net's input and, of a conditional model's, the class y, to its output. */
+function makeNet({ steps, matrices, vectors }, inputs, classes = 0) {
+  const run = chain(steps, { matrices: reader(unpack(matrices)), vectors: reader(unpack(vectors)) });
+  const input = new Float32Array(inputs + classes);
+  return (h, y) => {
+    input.fill(0);
+    input.set(h);
+    if (classes) input[inputs + y] = 1;
+    return run(input);
+  };
+}
+
+/** A function from latents z and a class y to pixel means in [0, 1], C·H·W of them; its `logits` are those before. */
 function makeDecoder(model) {
   if (model.bank) return fromBank(model);
-  const { steps, matrices, vectors } = model.program;
-  const run = chain(steps, { matrices: reader(unpack(matrices)), vectors: reader(unpack(vectors)) });
+  const logits = makeNet(model.program, model.latents, model.conditional ? model.classes.length : 0);
   const mean = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
-  const classes = model.conditional ? model.classes.length : 0;
-  const input = new Float32Array(model.latents + classes);
-  return (z, y) => {
-    input.fill(0);
-    input.set(z);
-    if (classes) input[model.latents + y] = 1;
-    return run(input).map(mean);
-  };
+  return Object.assign((z, y) => logits(z, y).map(mean), { logits });
 }
 
 /** A stand-in for the decoder: the nearest of the images that were decoded beforehand. */

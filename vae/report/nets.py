@@ -1,0 +1,99 @@
+"""A net as steps that a page can compute, with its weights in 16 bits."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vae.model.networks import ConvDecoder, ConvEncoder, GatedBlock, MLPDecoder, MLPEncoder, ResidualBlock
+from vae.model.priors import SCALE_LIMIT, Coupling, RealNVP, StandardNormal, VampPrior
+
+MAX_WEIGHTS = 8_000_000  # of a net that runs in the page: 16 MB, and some 10 ms of an ordinary core
+Step = dict[str, Any]
+
+
+class _UnknownLayerError(Exception):
+    """A layer that the page can't compute."""
+
+
+class Weights(NamedTuple):
+    """A net's weights in the order of use: matrices in 16 bits, everything else in 32."""
+
+    matrices: list[Tensor]  # int16, each row divided by its scale, which is among the vectors
+    vectors: list[Tensor]
+
+    def add_linear(self, layer: nn.Linear) -> None:
+        """Add a layer; each row's largest weight becomes 32767, with a tenth of float16's error in the same space."""
+        scale = layer.weight.abs().amax(1).clamp(min=1e-30) / 32767
+        self.matrices.append((layer.weight / scale[:, None]).round().to(torch.int16))
+        self.vectors.extend([scale, layer.bias])
+
+
+@torch.no_grad()
+def program(net: nn.Module, name: str) -> tuple[dict[str, Any] | None, str]:
+    """A net as a page can run it; or `None` and the reason why it can't, which calls the net by this name.
+
+    A prior's net maps latents to log p(z); an encoder's returns mu followed by logvar.
+    """
+    count = sum(parameter.numel() for parameter in net.parameters())
+    if count > MAX_WEIGHTS:
+        return None, f"the {name} has {count:,} weights, too many to run in a page (at most {MAX_WEIGHTS:,})"
+    weights = Weights([], [])
+    try:
+        steps = _steps(net, weights)
+    except _UnknownLayerError as error:
+        return None, f"the {name} {error}, which takes a page too long to run while the pointer moves"
+    matrices, vectors = (torch.cat([part.flatten() for part in parts or [torch.empty(0)]]) for parts in weights)
+    return {"steps": steps, "matrices": blob(matrices, "int16"), "vectors": blob(vectors, "float32")}, ""
+
+
+def _steps(module: nn.Module, weights: Weights) -> list[Step]:
+    """A dense net as a list of steps; their weights are added to `weights`."""
+
+    def in_turn(*parts: nn.Module) -> list[Step]:
+        return [step for part in parts for step in _steps(part, weights)]
+
+    match module:
+        case MLPEncoder() | MLPDecoder() | nn.Sequential():
+            return in_turn(*module.children())
+        case nn.Linear():
+            weights.add_linear(module)
+            return [{"op": "linear", "in": module.in_features, "out": module.out_features}]
+        case nn.LayerNorm():
+            weights.vectors.extend([module.weight, module.bias])
+            return [{"op": "norm", "width": math.prod(module.normalized_shape), "eps": module.eps}]
+        case GatedBlock():
+            return [*in_turn(module.linear), {"op": "gate"}]
+        case ResidualBlock():
+            return [{"op": "residual", "body": in_turn(module.norm, module.inner, module.activation, module.outer)}]
+        case nn.LeakyReLU():
+            return [{"op": "leaky_relu", "slope": module.negative_slope}]
+        case nn.ELU():
+            return [{"op": "elu", "alpha": module.alpha}]
+        case nn.ReLU() | nn.SiLU() | nn.GELU() | nn.Tanh():
+            return [{"op": type(module).__name__.lower()}]
+        case StandardNormal():
+            return [{"op": "normal"}]
+        case VampPrior():
+            mu, logvar = module.components()
+            weights.vectors.extend([mu, logvar])
+            return [{"op": "mixture", "components": len(mu), "latents": mu.shape[1]}]
+        case RealNVP():
+            return [{"op": "flow", "couplings": in_turn(*module.couplings)}]
+        case Coupling():
+            body = in_turn(module.body, module.head)
+            return [{"moves_first": module.moves_first, "cut": module.cut, "limit": SCALE_LIMIT, "body": body}]
+        case ConvEncoder() | ConvDecoder():
+            raise _UnknownLayerError("is convolutional")
+    raise _UnknownLayerError(f"has {type(module).__name__} layers")
+
+
+def blob(values: Tensor, dtype: str) -> dict[str, Any]:
+    """Numbers as base64 of little-endian `float32`, `int16`, `uint16` or `uint8`."""
+    array = np.ascontiguousarray(values.detach().cpu().numpy().astype(np.dtype(dtype).newbyteorder("<")))
+    return {"dtype": dtype, "shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
