@@ -5,7 +5,7 @@ from __future__ import annotations
 from vae.config.options import Compare, Embed, Evaluate, Options, Reconstruct, Report
 
 MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm")
-TRAINING = (*MODEL, "scikit-learn", "tensorboard", "jinja2", "filelock")
+TRAINING = (*MODEL, "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
 
 
 def packages_of(options: Options) -> tuple[str, ...]:
@@ -13,7 +13,7 @@ def packages_of(options: Options) -> tuple[str, ...]:
     packages: tuple[str, ...] = MODEL if options.opens_models else ("tqdm",)
     if isinstance(options, Compare | Report):
         packages += ("jinja2",)
-    if isinstance(options, Reconstruct):
+    if isinstance(options, Reconstruct | Report):
         packages += ("scipy",)
     if isinstance(options, Evaluate) or (isinstance(options, Embed) and options.picture != "none"):
         packages += ("scikit-learn",)

@@ -33,8 +33,7 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
     drawing = _drawing(learner, tracker, pictures, mu, console=console)
     conclude = partial(_conclude, learner, folders, tracker, pictures, mu, console=console)
     console.status("drawing pictures")
-    with torch.no_grad():
-        _do_in_turn([*drawing.items(), ("report.html", conclude)])
+    _do_in_turn([*drawing.items(), ("results.json or report.html", conclude)])
 
 
 def _conclude(
@@ -81,7 +80,8 @@ def _drawing(
         names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]
         tracker.log_embedding(points, names, subset.images, learner.epoch)
 
-    return {**drawing, "tsne.png": draw_tsne}
+    drawing["tsne.png"] = draw_tsne
+    return {name: torch.no_grad()(draw) for name, draw in drawing.items()}
 
 
 def _do_in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
