@@ -1,5 +1,5 @@
 # The developer's one door. `make check` is what CI holds every change to.
-.PHONY: check test slow all lint format smoke docs results record bench
+.PHONY: check test slow all lint format smoke docs notebooks results record bench
 
 check: lint test
 
@@ -7,7 +7,7 @@ check: lint test
 test:
 	python -m pytest
 
-# What it leaves out: browser, kills, full disks of many sizes, the notebook. Minutes.
+# What it leaves out: browser, kills, full disks of many sizes, the notebooks. Minutes.
 slow:
 	python -m pytest -m slow
 
@@ -30,6 +30,11 @@ smoke:
 # The tables of flags in docs/options.md and docs/commands.md, from the knobs themselves.
 docs:
 	python docs/make_tables.py
+
+# The notebooks again, from top to bottom on MNIST, with their outputs: five minutes. Then look at every picture.
+notebooks:
+	jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False examples/*.ipynb
+	jupyter nbconvert --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True examples/*.ipynb
 
 # Every preset over three seeds on MNIST; resumable. Writes benchmarks/results.json and docs/results.md.
 results:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from small_runs import DRAWING, ROOT, SAVING, idx_bytes, real_figures, real_pictures, replaced, run_main
 
-from vae.data import download as sources
+from vae.data import download
+from vae.data.idx import DIGESTS, DataError
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "inductor"))  # compiled once, for all
@@ -31,7 +32,7 @@ def idx_files(monkeypatch):
         files[f"{split}-images-idx3-ubyte"] = idx_bytes(rng.integers(0, 256, (count, 28, 28)))
         files[f"{split}-labels-idx1-ubyte"] = idx_bytes(np.arange(count) % 10)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setitem(sources.SHA256, "mnist", digests)
+    monkeypatch.setitem(DIGESTS, "mnist", digests)
     return files
 
 
@@ -56,11 +57,11 @@ def write_idx(idx_files):
 def offline(monkeypatch):
     """No test reaches a network: both ways to fetch fail as they do without one."""
 
-    def no_network(name, scratch):
-        raise sources.DataError("no network")
+    def no_network(*mirror):
+        raise DataError("no network")
 
-    monkeypatch.setattr(sources, "_fetch_mirrors", no_network)
-    monkeypatch.setattr(sources, "_fetch_npm", no_network)
+    monkeypatch.setattr(download, "_fetch_mirror", no_network)
+    monkeypatch.setattr(download, "_fetch_npm", no_network)
 
 
 @pytest.fixture(scope="session", autouse=True)

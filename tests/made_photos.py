@@ -38,6 +38,7 @@ class Scene:
     keystone: float = 0.0  # by how much one side of the page is shorter than the other, at most
     light: Callable[[tuple[int, int], Draw], np.ndarray] | None = None  # illumination, (h, w) in [0, 1]
     table: tuple[int, ...] = ()  # numbers of sides of the photo on which a dark table lies bare; one is drawn
+    tilt: float = 0.0  # degrees, at most, by which a sheet that lies wholly in the photo, on a dark table, is turned
     thumb: bool = False
     blur: float = 0.7  # pixels
     noise: float = 0.012  # standard deviation at full light
@@ -104,6 +105,7 @@ KINDS: dict[str, Callable[[Draw], Scene]] = {
     "dark screen": lambda draw: Scene(paper=(0.04, 0.05, 0.07), pen=_one_of(draw, {"": (0.9,) * 3, **PENS})),
     "table edge": lambda draw: Scene(table=(1, 1, 2)),
     "sheet on a table": lambda draw: Scene(table=(4,)),
+    "tilted sheet on a table": lambda draw: Scene(tilt=35, rotation=0, reach=0.05),
     "thumb": lambda draw: Scene(thumb=True),
     "perspective": lambda draw: Scene(rotation=9, keystone=0.25),
     "noise and JPEG": lambda draw: Scene(noise=0.06, quality=25),
@@ -167,7 +169,7 @@ def photograph(glyph: np.ndarray, scene: Scene, draw: Draw) -> Image.Image:
     coverage = _written(glyph, scene, shape, draw)
     pressure = gaussian_filter(draw.normal(1, 1.5, shape), 6)[..., None].clip(0.75, 1)  # ink flows unevenly
     page += (coverage[..., None] * pressure) * (np.array(scene.pen) - page)
-    photo = _on_table(page, scene, draw)
+    photo = _turned_on_table(page, scene, draw) if scene.tilt else _on_table(page, scene, draw)
     if scene.thumb:
         photo = _with_thumb(photo, draw)
     light = np.ones(shape) if scene.light is None else scene.light(shape, draw)
@@ -224,9 +226,7 @@ def _on_table(page: np.ndarray, scene: Scene, draw: Draw) -> np.ndarray:
     margins[bare] = draw.uniform(0.04, 0.16, len(bare))
     if not (sides or scene.keystone):
         return page
-    grain = gaussian_filter(draw.normal(size=(height, width)), (1.5, 40)) * 12
-    table = np.array(((0.25, 0.16, 0.1), (0.1, 0.1, 0.11), (0.4, 0.28, 0.18))[draw.integers(3)])
-    behind = (table * (1 + 0.25 * grain[..., None])).clip(0, 1)
+    behind = _table((height, width), draw)
     rows, columns = np.mgrid[:height, :width].astype(float)
     pinch = 1 + draw.uniform(-1, 1) * scene.keystone * (rows / height - 0.5)
     angle = np.radians(draw.uniform(-1, 1) * scene.rotation) if sides else 0.0
@@ -241,6 +241,26 @@ def _on_table(page: np.ndarray, scene: Scene, draw: Draw) -> np.ndarray:
     ]
     on_page = np.min([way for number, way in enumerate(inside) if number in bare] or [np.ones_like(y)], axis=0)
     return np.where(on_page[..., None] > 0, seen, behind)
+
+
+def _turned_on_table(page: np.ndarray, scene: Scene, draw: Draw) -> np.ndarray:
+    """Lay the page, from farther away, on a table that shows all around it, and turn it."""
+    height, width = page.shape[:2]
+    angle, scale = np.radians(draw.uniform(-1, 1) * scene.tilt), draw.uniform(0.5, 0.7)
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    y, x = (rows - height / 2) / scale, (columns - width / 2) / scale
+    y, x = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
+    place = [y + height / 2, x + width / 2]
+    seen = np.stack([map_coordinates(page[..., c], place, order=1, mode="nearest") for c in range(3)], -1)
+    on_page = (abs(y) < 0.47 * height) & (abs(x) < 0.47 * width)
+    return np.where(on_page[..., None], seen, _table((height, width), draw))
+
+
+def _table(shape: tuple[int, int], draw: Draw) -> np.ndarray:
+    """A dark table of wood, (h, w, 3)."""
+    grain = gaussian_filter(draw.normal(size=shape), (1.5, 40)) * 12
+    colour = np.array(((0.25, 0.16, 0.1), (0.1, 0.1, 0.11), (0.4, 0.28, 0.18))[draw.integers(3)])
+    return (colour * (1 + 0.25 * grain[..., None])).clip(0, 1)
 
 
 def _with_thumb(photo: np.ndarray, draw: Draw) -> np.ndarray:

@@ -17,7 +17,6 @@ OWNERS = {
     "matplotlib": {"plots"},
     "sklearn": {"data/datasets", "evaluation/latents"},
     "tensorboard": {"runs/tracking"},
-    "torchvision": {"data/download"},
     "tqdm": {"system/console"},
     "yaml": {"config/flag_file"},
 }

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vae.__main__ import main
     from vae.model import VAE, VAEOutput, interpolate, load_model, reparameterize
     from vae.runs.report import write_report
     from vae.runs.trained import Trained, open_run
@@ -15,6 +16,7 @@ _MODULE_OF = {
     "VAEOutput": "vae.model.vae",
     "interpolate": "vae.model.vae",
     "load_model": "vae.model.build",
+    "main": "vae.__main__",
     "open_run": "vae.runs.trained",
     "reparameterize": "vae.model.vae",
     "write_report": "vae.runs.report",
@@ -28,7 +30,17 @@ _MODULES = {
     "reconstruct": "vae.commands.reconstruct",
     "scorecard": "vae.runs.scorecard",
 }
-__all__ = ["VAE", "Trained", "VAEOutput", "interpolate", "load_model", "open_run", "reparameterize", "write_report"]
+__all__ = [
+    "VAE",
+    "Trained",
+    "VAEOutput",
+    "interpolate",
+    "load_model",
+    "main",
+    "open_run",
+    "reparameterize",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -122,7 +122,9 @@ def test_encoder_prior_and_likelihood_compute_what_torch_s_do(browser, plane, op
         open_report(browser, plane)
     model = lively(VAE(**{"latent_dim": 4, "hidden_dims": (24, 16), **options}))
     splits = load_splits("digits", Path())
-    contents = explorer.describe(model, splits, torch.randn(len(splits.test), model.latent_dim))
+    contents = explorer.describe(
+        model, splits, torch.randn(len(splits.test), model.latent_dim), kl_per_dim=[1.0] * model.latent_dim
+    )
     for y in (0, 7) if model.num_classes else (None,):
         assert_page_infers_as_torch(browser, model, contents, y=y)
 
@@ -277,3 +279,32 @@ def test_a_drawing_for_a_model_of_binary_pixels_is_binary(browser, tmp_path, bin
     recon, kl = score_images(load_model(tmp_path / "outputs" / "b"), image_in(drawn), samples=SAMPLES)
     assert drawn["recon"] + drawn["kl"] == pytest.approx((recon + kl).item(), abs=0.01)
     assert "black and white" in by_id(browser, "explore").text
+
+
+def test_a_drawing_s_posterior_is_marked_on_the_map_until_it_is_cleared(browser, plane):
+    open_report(browser, plane)
+    spy = "window.marked = []; const own = vae.map.setEllipse.bind(vae.map);"
+    spy += "vae.map.setEllipse = (it) => { marked.push(it && [Array.from(it.mu), Array.from(it.sigma)]); own(it); }"
+    browser.execute_script(spy)
+    draw(browser, SEVEN)
+    drawn = result(browser)
+    assert browser.execute_script("return marked.at(-1)") == [drawn["mu"], drawn["sigma"]]
+    by_id(browser, "clear").click()
+    browser.execute_async_script(NEXT_FRAME)
+    assert browser.execute_script("return marked.at(-1)") is None
+
+
+def test_on_a_narrow_page_nothing_moves_the_canvas_from_under_the_hand(browser, plane):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_report(browser, plane)
+        where, near = by_id(browser, "where"), by_id(browser, "near")
+        top = by_id(browser, "paper").rect["y"]
+        for text in ("", "z = (−10.00, −10.00)", "nearest test image: a class of a long name"):
+            browser.execute_script(
+                "for (const line of [arguments[0], arguments[1]]) line.textContent = arguments[2]", where, near, text
+            )
+            assert by_id(browser, "paper").rect["y"] == top
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -137,28 +137,52 @@ def test_larochelle_and_murray_s_files_are_used_where_they_lie(amat):
     assert torch.equal(splits.test.labels, mnist.test.labels)  # same images in the same order: their labels hold
 
 
-def test_files_in_another_order_come_without_labels(amat):
+def test_files_in_another_order_come_without_labels_and_a_line_says_so(amat, caplog):
     data_dir, _ = amat
     path = data_dir / "binarized_mnist_test.amat"
     path.write_text("\n".join(reversed(path.read_text().splitlines())))
-    assert load_splits("mnist", data_dir, binarize="static").class_names == ()
+    with caplog.at_level("INFO", "vae"):
+        assert load_splits("mnist", data_dir, binarize="static").class_names == ()
+    assert "without labels" in caplog.text and "order" in caplog.text and "--conditional" in caplog.text
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "auto"])
+def test_mnist_is_not_downloaded_beside_larochelle_and_murray_s_files(amat, caplog, monkeypatch, dataset):
+    """Its images are not used: its files, if they are there, give the labels."""
+    data_dir, _ = amat
+    (data_dir / "MNIST/raw/t10k-images-idx3-ubyte").unlink()
+    monkeypatch.setattr("vae.data.download._sources", lambda name: pytest.fail("a download was tried"))
+    with caplog.at_level("INFO", "vae"):
+        splits = load_splits(dataset, data_dir, binarize="static")
+    assert (splits.name, len(splits.train), splits.class_names) == ("mnist", 40, ())
+    assert "without labels" in caplog.text and str(data_dir / "MNIST/raw") in caplog.text
+
+
+def transposed(text):
+    return "\n".join(map(" ".join, zip(*(line.split() for line in text.splitlines()), strict=True)))
 
 
 @pytest.mark.parametrize(
-    "harm",
+    ("harm", "message"),
     [
-        lambda text: text[:-40],
-        lambda text: text.replace("1", "2", 1),
-        lambda text: text + text.splitlines()[0],
-        lambda text: "",
+        (lambda text: text[:-40], "is damaged"),
+        (lambda text: text.replace("1", "2", 1), "is damaged: numbers other than 0 and 1"),
+        (lambda text: text + text.splitlines()[0], "is damaged: 11 lines of 784 numbers"),
+        (lambda text: "\n".join(text.splitlines()[:9]), "is damaged: 9 lines of 784 numbers"),
+        (lambda text: "\n".join(line[2:] for line in text.splitlines()), "is damaged: 10 lines of 783 numbers"),
+        (lambda text: "", "is damaged: it is empty"),
+        (transposed, "is transposed: 784 lines of 10 numbers"),
+        (lambda text: "MATLAB 5.0 MAT-file, Platform: GLNXA64\0\1IM", "is a MATLAB file"),
+        (lambda text: "\x89HDF\r\n\x1a\n", "is a MATLAB file"),
     ],
 )
-def test_damaged_amat_files_are_named(amat, harm):
+def test_amat_files_that_are_no_lines_of_784_zeros_and_ones_are_told_apart(amat, harm, message):
     data_dir, _ = amat
     path = data_dir / "binarized_mnist_valid.amat"
-    path.write_text(harm(path.read_text()))
-    with pytest.raises(DataError, match=r"binarized_mnist_valid.amat is damaged"):
+    path.write_bytes(harm(path.read_text()).encode("latin1"))
+    with pytest.raises(DataError, match=rf"binarized_mnist_valid.amat {message}") as caught:
         load_splits("mnist", data_dir, binarize="static")
+    assert "10 lines of 784 zeros and ones" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_missing_amat_file_is_named(amat):

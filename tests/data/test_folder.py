@@ -76,6 +76,21 @@ def test_greys_of_sixteen_bits_are_scaled(tmp_path):
     assert images.shape[1] == 1 and (images == 200).all((1, 2, 3)).sum() == 2
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_greys_of_fewer_bits_in_files_of_sixteen_are_scaled_alike(tmp_path, bits):
+    """As cameras and scanners write them: a dark image stays darker than the others."""
+    for name, grey in {"bright": 250, **{f"dark {i}": 40 for i in range(5)}}.items():
+        Image.fromarray(np.full((10, 10), grey << bits - 8, dtype=np.uint16)).save(tmp_path / f"{name}.png")
+    assert sorted(everything(load(tmp_path))[:, 0, 0, 0].tolist()) == [40] * 5 + [250]
+
+
+def test_a_picture_of_ten_bits_is_not_blank(tmp_path):
+    page = np.full((60, 40), 1000, dtype=np.uint16)
+    page[10:50, 18:22] = 100
+    Image.fromarray(page).save(tmp_path / "scan.tif")
+    assert prepare(tmp_path / "scan.tif", dataset="mnist", image_shape=(1, 28, 28)).pixels.max() == 1
+
+
 def test_transparency_lies_on_white(tmp_path):
     fill(tmp_path, 7)
     paint(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
@@ -127,6 +142,48 @@ def test_an_image_that_cannot_be_used_is_named(tmp_path, name, make, message):
     with pytest.raises(DataError, match=message) as caught:
         load(tmp_path)
     assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_all_images_that_cannot_be_used_are_counted_and_the_first_ten_named_at_once(tmp_path):
+    for part in ("train", "test"):
+        fill(tmp_path / part / "cat", 6)
+    for i in range(9):
+        truncated(tmp_path / "train" / "cat" / f"torn {i}.png")
+    for i in range(3):
+        (tmp_path / "test" / "cat" / f"web {i}.png").write_text("<html>")
+    with pytest.raises(DataError, match=rf"12 of 24 images below {tmp_path} can't be used") as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    names = [f"train/cat/torn {i}.png" for i in range(9)] + ["test/cat/web 0.png"]
+    assert all(name in message for name in names) and "web 1" not in message and "\n" not in message
+    assert "is damaged" in message
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".svg", ".HEIC"])
+def test_pictures_in_formats_that_are_not_read_are_left_out_with_a_line(tmp_path, caplog, suffix):
+    fill(tmp_path, 8)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}{suffix}").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    with caplog.at_level("INFO", "vae"):
+        assert len(everything(load(tmp_path))) == 8
+    (line,) = caplog.messages
+    assert line.startswith(f"left out: 2 {suffix.lower()} below {tmp_path}")
+
+
+def test_reading_many_images_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("vae.data.folder.MANY", 5)
+    fill(tmp_path / "few", 5)
+    fill(tmp_path / "many", 12)
+    with caplog.at_level("INFO", "vae"):
+        load(tmp_path / "few")
+        assert not caplog.messages
+        load(tmp_path / "many")
+    assert caplog.messages == [
+        f"reading 12 images below {tmp_path / 'many'} ...",
+        "5 of 12 images read ...",
+        "10 of 12 images read ...",
+    ]
 
 
 def test_a_picture_runs_no_program_whatever_its_name_hides(tmp_path, monkeypatch):
@@ -200,7 +257,7 @@ def test_a_mutated_picture_is_used_or_refused_in_one_line(tmp_path, capfd):
         path.write_bytes(mutate(content, rng))
         for read in (
             lambda: prepare(path, dataset="mnist", image_shape=(1, 28, 28)),  # noqa: B023
-            lambda: load_images([(path, "")], (), size=28, channels=3),  # noqa: B023
+            lambda: load_images([(path, "")], (), root=tmp_path, size=28, channels=3),  # noqa: B023
         ):
             try:
                 read()

@@ -7,8 +7,9 @@ import pytest
 from small_runs import idx_bytes
 
 from vae.data import idx
+from vae.data.datasets import load_splits
 from vae.data.download import load_idx_set
-from vae.data.idx import FILES, DataError, read_idx
+from vae.data.idx import DIGESTS, FILES, DataError, decode
 
 LABELS, IMAGES = np.arange(6), np.zeros((6, 28, 28))
 HARMS = {
@@ -17,6 +18,7 @@ HARMS = {
     "empty": lambda content: b"",
     "html": lambda content: b"<html>Sorry</html>" * 20,
 }
+SISTERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -26,6 +28,22 @@ def test_local_files_are_read_plain_or_packed(tmp_path, write_idx, idx_files, pa
     assert arrays[FILES[0]].shape == (50, 28, 28) and arrays[FILES[3]].shape == (20,)
     for name, content in idx_files.items():
         assert arrays[name].numpy().tobytes() == content[8 if "labels" in name else 16 :]
+
+
+PACKINGS = {
+    "another level": lambda content: gzip.compress(content, 1),
+    "another time": lambda content: gzip.compress(content, mtime=1),
+    "two members": lambda content: gzip.compress(content[:9]) + gzip.compress(content[9:]),
+    "unpacked by the browser": lambda content: content,
+}
+
+
+@pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
+def test_the_official_content_is_accepted_however_it_is_packed(tmp_path, write_idx, idx_files, pack):
+    raw = write_idx(tmp_path, packed=True)
+    for file, content in idx_files.items():
+        (raw / f"{file}.gz").write_bytes(pack(content))
+    assert load_idx_set("mnist", tmp_path)[FILES[3]].tolist() == [i % 10 for i in range(20)]
 
 
 def test_a_read_only_folder_works(tmp_path, write_idx):
@@ -46,58 +64,87 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, write_idx, file, harm
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_swapped_files_and_a_folder_in_a_file_s_place_are_refused(tmp_path, write_idx):
+@pytest.mark.parametrize("name", SISTERS)
+def test_a_flipped_byte_of_a_plain_file_is_refused_in_every_set(tmp_path, idx_files, monkeypatch, name):
+    hashes = {"mnist": hashlib.sha256, "fashion_mnist": hashlib.sha256, "kmnist": hashlib.md5}
+    assert {len(digest) for digest in DIGESTS[name].values()} == {hashes[name]().digest_size * 2}
+    small = {file: hashes[name](content).hexdigest() for file, content in idx_files.items()}
+    monkeypatch.setitem(DIGESTS, name, small)
+    raw = tmp_path / SISTERS[name] / "raw"
+    raw.mkdir(parents=True)
+    for file, content in idx_files.items():
+        (raw / file).write_bytes(content)
+    assert len(load_splits(name, tmp_path).train) == 50
+    (raw / FILES[0]).write_bytes(HARMS["flipped"](idx_files[FILES[0]]))
+    with pytest.raises(DataError, match=f"{FILES[0]} is damaged: its content is not the official file"):
+        load_splits(name, tmp_path)
+
+
+def test_swapped_files_are_refused_and_called_by_their_own_names(tmp_path, write_idx):
     raw = write_idx(tmp_path)
-    (raw / FILES[0]).rename(raw / "x")
-    (raw / FILES[2]).rename(raw / FILES[0])
-    (raw / "x").rename(raw / FILES[2])
-    with pytest.raises(DataError, match="SHA-256"):
+    for train, test in (FILES[::2], FILES[1::2]):
+        (raw / train).rename(raw / "x")
+        (raw / test).rename(raw / train)
+        (raw / "x").rename(raw / test)
+    with pytest.raises(DataError, match=f"{FILES[0]} .* it is {FILES[2]} of mnist"):
         load_idx_set("mnist", tmp_path)
+
+
+def test_a_folder_in_a_file_s_place_is_refused(tmp_path, write_idx):
+    raw = write_idx(tmp_path)
     (raw / FILES[0]).unlink()
     (raw / FILES[0]).mkdir()
     with pytest.raises(DataError, match="not a regular file"):
         load_idx_set("mnist", tmp_path)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_files_of_one_s_own_are_a_folder_s_data_set_under_its_name(tmp_path, packed):
+    """They may have other counts and labels than the official sets."""
+    root = tmp_path / "letters"
+    root.mkdir()
+    draw = np.random.default_rng(0)
+    images = {"train": draw.integers(0, 256, (9, 28, 28)), "t10k": draw.integers(0, 256, (6, 28, 28))}
+    for part, pixels in images.items():
+        for kind, array in (("images-idx3", pixels), ("labels-idx1", 1 + np.arange(len(pixels)) * 5)):
+            content = idx_bytes(array)
+            (root / f"{part}-{kind}-ubyte{'.gz' * packed}").write_bytes(gzip.compress(content) if packed else content)
+    splits = load_splits("folder", root)
+    assert (splits.title, splits.name) == ("letters", "folder")
+    assert (splits.train.images[:, 0].numpy() == images["train"]).all()
+    assert (splits.test.images[:, 0].numpy() == images["t10k"]).all()
+    assert splits.class_names == tuple(str(label) for label in range(1, 46, 5))
+    assert [splits.class_names[label] for label in splits.test.labels] == ["1", "6", "11", "16", "21", "26"]
+    next(root.glob(f"{FILES[3]}*")).unlink()
+    with pytest.raises(DataError, match=f"no {FILES[3]}"):
+        load_splits("folder", root)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (FILES[1], idx_bytes(LABELS + 5), "out of range"),
         (FILES[1], idx_bytes(IMAGES), "magic number"),
         (FILES[0], idx_bytes(IMAGES)[:-1], "bytes of data"),
         (FILES[0], idx_bytes(IMAGES) + b"\0", "bytes of data"),
-        (FILES[0], idx_bytes(IMAGES[:, :14]), "bytes of data"),
-        (FILES[0], struct.pack(">4I", 0x803, 2**31, 2**31, 2**31), "bytes of data"),
+        (FILES[0], idx_bytes(IMAGES[:, :14]), "14×28"),
+        (FILES[0], struct.pack(">4I", 0x803, 2**31, 28, 28), "bytes of data"),
         (FILES[1], struct.pack(">2I", 0x801, 0), "bytes of data"),
         (FILES[1], b"\0\0", "magic number"),
     ],
 )
-def test_files_without_a_published_digest_are_held_against_their_header(tmp_path, file, content, message):
-    (tmp_path / file).write_bytes(content)
+def test_files_that_are_nobody_s_are_held_against_their_header(tmp_path, file, content, message):
     with pytest.raises(DataError, match=message):
-        read_idx("kmnist", tmp_path / file)
-
-
-def test_packed_files_of_the_sister_sets_are_held_against_their_md5(tmp_path, monkeypatch):
-    path = tmp_path / f"{FILES[1]}.gz"
-    path.write_bytes(gzip.compress(idx_bytes(LABELS)))
-    with pytest.raises(DataError, match="MD5"):
-        read_idx("fashion_mnist", path)
-    monkeypatch.setitem(idx.MD5_GZ["fashion_mnist"], FILES[1], hashlib.md5(path.read_bytes()).hexdigest())
-    assert read_idx("fashion_mnist", path).tolist() == LABELS.tolist()
+        decode(tmp_path / file, content)
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(idx, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(idx, "_parse_idx", lambda path, content: len(content))
-    (tmp_path / f"{FILES[0]}.gz").write_bytes(gzip.compress(bytes(1_000_000)))
-    assert read_idx("digits", tmp_path / f"{FILES[0]}.gz") == 10_001
+    monkeypatch.setattr(idx, "_parse", lambda path, content: len(content))
+    assert decode(tmp_path / f"{FILES[0]}.gz", gzip.compress(bytes(1_000_000))) == 10_001
 
 
 def test_unequal_counts_are_refused(tmp_path):
-    raw = tmp_path / "KMNIST" / "raw"
-    raw.mkdir(parents=True)
     for file in FILES:
-        (raw / file).write_bytes(idx_bytes(LABELS if "labels" in file else IMAGES[:4]))
+        (tmp_path / file).write_bytes(idx_bytes(LABELS if "labels" in file else IMAGES[:4]))
     with pytest.raises(DataError, match=r"4 images in .* 6 labels"):
-        load_idx_set("kmnist", tmp_path)
+        load_splits("folder", tmp_path)

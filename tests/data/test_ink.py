@@ -25,6 +25,7 @@ GLYPHS = load_digits().images[:10] / 16  # one of each digit
 # Two renderings of a glyph, turned by up to 3 degrees, correlate by 0.8 to 1; those of two digits by 0.83 at most.
 ALIKE = 0.8
 HARD = ("plain photo", "hard shadow", "dark corners", "pencil on lined paper", "blackboard", "table edge", "thumb")
+HARD += ("tilted sheet on a table",)
 
 
 def prepared(picture):
@@ -70,7 +71,8 @@ def test_shadows_change_neither_ink_nor_its_strength(light):
 
 
 @pytest.mark.parametrize(
-    ("kind", "edged"), [("plain photo", False), ("lined paper", False), ("sheet on a table", True)]
+    ("kind", "edged"),
+    [("plain photo", False), ("lined paper", False), ("sheet on a table", True), ("tilted sheet on a table", True)],
 )
 def test_what_is_ignored_at_the_edge_is_reported(kind, edged):
     assert all(find_ink(make(GLYPHS[seed], kind, seed)).edged == edged for seed in range(3))
@@ -120,3 +122,17 @@ def test_the_width_of_strokes_is_measured_on_dark_and_on_light(width):
     pages[:2, :, 20 : 20 + width] = 255  # two lines from edge to edge, and an empty page
     for images in (pages, 255 - pages):
         assert stroke_width(images) == pytest.approx(width, rel=0.15)
+
+
+@pytest.mark.parametrize("size", [(300, 300), (400, 240)])
+def test_a_light_digit_that_is_a_bar_or_a_ring_on_a_dark_page_is_no_sheet(size):
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[: size[0], : size[1]] / np.array(size).reshape(2, 1, 1) - 0.5
+    ring = np.hypot(rows / 0.4, columns / 0.3)
+    for shape in ((abs(rows) < 0.4) & (abs(columns) < 0.08), (ring < 1) & (ring > 0.6)):
+        page = (20 + 210 * shape[..., None] + draw.normal(0, 3, (*size, 3))).clip(0, 255)
+        ink = find_ink(Image.fromarray(page.astype(np.uint8)))
+        assert not ink.light and not ink.edged
+        assert ink.strength.shape == pytest.approx(
+            (np.ptp(np.flatnonzero(shape.any(1))), np.ptp(np.flatnonzero(shape.any(0)))), abs=5
+        )

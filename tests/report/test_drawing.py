@@ -72,7 +72,9 @@ def test_the_default_encoder_takes_at_most_1_1_mb(splits):
     ],
 )
 def test_where_the_page_cant_draw_it_says_why(splits, model, reason):
-    contents = explorer.describe(model.eval(), splits, torch.randn(len(splits.test), 2))["drawing"]
+    contents = explorer.describe(model.eval(), splits, torch.randn(len(splits.test), 2), kl_per_dim=[1.0] * 2)[
+        "drawing"
+    ]
     assert contents["encoder"] is None and reason in contents["reason"]
 
 
@@ -80,7 +82,7 @@ def test_an_encoder_too_large_for_the_page_is_left_out(splits, monkeypatch):
     model = VAE(60, hidden_dims=(16,))
     count = sum(parameter.numel() for parameter in model.decoder.parameters())
     monkeypatch.setattr(nets, "MAX_WEIGHTS", count)  # the encoder has a few more
-    contents = explorer.describe(model.eval(), splits, torch.randn(len(splits.test), 60))
+    contents = explorer.describe(model.eval(), splits, torch.randn(len(splits.test), 60), kl_per_dim=[1.0] * 60)
     assert contents["program"] and contents["drawing"]["reason"].startswith("the encoder has 14,600 weights")
 
 

@@ -13,7 +13,14 @@ def test_every_term_that_can_be_pressed_has_its_card_and_every_card_its_term(fin
     tags = Tags((finished_run / "outputs" / "whole" / "report.html").read_text("utf-8")).tags
     pressed = {attributes["popovertarget"] for _, attributes in tags if "popovertarget" in attributes}
     cards = {attributes["id"] for _, attributes in tags if "popover" in attributes}
-    assert pressed <= cards and pressed >= {"about-elbo", "about-recon", "about-kl", "about-nats", "about-active", "about-good"}
+    assert pressed <= cards and pressed >= {
+        "about-elbo",
+        "about-recon",
+        "about-kl",
+        "about-nats",
+        "about-active",
+        "about-good",
+    }
 
 
 def test_a_good_value_is_that_of_the_preset_and_of_others_with_the_same_pixels(monkeypatch):

@@ -25,10 +25,16 @@ def read_rows(run_dir):
 def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypatch, capsys):
     flags = ["--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1", "--run_name", "parts"]
     assert run_main(tmp_path, "--num_epochs", "2", *flags) == 0
+    kept = tmp_path / "outputs/parts/epochs"
+    for name in ("epoch_004.npz", ".epoch_004.npz.1.tmp"):  # of an epoch that a kill ended before its checkpoint
+        (kept / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)  # from another working directory
     assert main(["--resume", "outputs/parts", "--num_epochs", "4"]) == 0
     whole, parts = finished_run / "outputs/whole", tmp_path / "outputs/parts"
     assert_same_state(load_state(whole)["model_state"], load_state(parts)["model_state"])
+    for snapshot in (whole / "epochs").iterdir():
+        assert snapshot.read_bytes() == (kept / snapshot.name).read_bytes()
+    assert len(list(kept.iterdir())) == 3
     generators = [load_state(run_dir)["random_state"]["generator"] for run_dir in (whole, parts)]
     assert torch.equal(*generators)
     for row, expected in zip(read_rows(parts), read_rows(whole), strict=True):

@@ -21,6 +21,7 @@ def test_a_run_leaves_everything_it_promises(finished_run):
     expected |= {f"{name}.png" for name in PICTURES}
     expected |= {f"checkpoints/{name}.pt" for name in ("last", "best", "epoch_002", "epoch_004")}
     expected |= {f"{kind}/epoch_{n:03d}.png" for kind in ("samples", "reconstructions") for n in (1, 2, 4)}
+    expected |= {f"epochs/epoch_{n:03d}.npz" for n in (1, 2, 4)}
     assert names == expected
 
 

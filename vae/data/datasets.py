@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vae.data.download import FOLDERS, UnavailableError, load_idx_set
 from vae.data.folder import load_folder
-from vae.data.idx import FILES, DataError
-from vae.data.larochelle import COUNTS, have_static_files, read_amat, same_images
+from vae.data.idx import FILES, DataError, find_idx_files, read_idx_set
+from vae.data.larochelle import COUNTS, find_labels, have_static_files, read_amat
 from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.system import memory
 from vae.system.errors import UsageError, plain
@@ -90,6 +90,14 @@ class Splits:
         return self.map(lambda split: split.to(device))
 
 
+def would_download(dataset: str, data_dir: Path, *, binarize: str) -> bool:
+    """Whether `load_splits` would download a data set into `data_dir`."""
+    if binarize == "static" and dataset in ("mnist", "auto") and have_static_files(data_dir):
+        return False
+    folder = FOLDERS.get("mnist" if dataset == "auto" else dataset)
+    return folder is not None and len(find_idx_files(data_dir / folder / "raw")) < len(FILES)
+
+
 def load_splits(
     dataset: str,
     data_dir: Path,
@@ -113,14 +121,14 @@ def load_splits(
         DataError: a damaged file, or a data set that is not available.
         UsageError: options that the data set does not allow.
     """
-    if dataset == "folder":
-        splits = _load_image_folder(data_dir, size=image_size, seed=seed)
-    else:
-        splits = _load_named(dataset, data_dir)
-    if binarize == "static" and splits.name == "mnist" and have_static_files(data_dir):
+    if binarize == "static" and dataset in ("mnist", "auto") and have_static_files(data_dir):
         if val_split or image_size != 28:
             raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
-        return _larochelle_murray(splits, data_dir)
+        return _larochelle_murray(data_dir)
+    if dataset == "folder":
+        splits = _load_folder(data_dir, size=image_size, seed=seed)
+    else:
+        splits = _load_named(dataset, data_dir)
     count = len(splits.train) + len(splits.test)
     memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
     splits = splits.map(lambda split: replace(split, images=resize(split.images, image_size)))
@@ -130,13 +138,21 @@ def load_splits(
     return _draw_scored(splits) if binarize == "dynamic" else splits
 
 
-def _load_image_folder(root: Path, *, size: int, seed: int) -> Splits:
-    loaded, class_names = load_folder(root, size=size)
-    train = Split(*loaded[0])
-    if len(loaded) == 2:
-        test = Split(*loaded[1])
+def _load_folder(root: Path, *, size: int, seed: int) -> Splits:
+    """Load someone's own images: four IDX files in a folder, or any pictures below it."""
+    paths = find_idx_files(root)
+    if paths:
+        if missing := ", ".join(file for file in FILES if file not in paths):
+            raise DataError(f"{root} holds IDX files, but no {missing} (plain or .gz): add what is missing")
+        train, test = _pair(read_idx_set(paths))
+        values, labels = torch.cat([train.labels, test.labels]).unique(return_inverse=True)
+        class_names = tuple(map(str, values.tolist()))
+        train, test = replace(train, labels=labels[: len(train)]), replace(test, labels=labels[len(train) :])
     else:
-        train, test = train.hold_out(max(MIN_TEST, round(len(train) * TEST_FRACTION)), seed=seed)
+        loaded, class_names = load_folder(root, size=size)
+        train = Split(*loaded[0])
+        count = max(MIN_TEST, round(len(train) * TEST_FRACTION))
+        train, test = (train, Split(*loaded[1])) if len(loaded) == 2 else train.hold_out(count, seed=seed)
     if not len(train) or len(test) < MIN_TEST:
         raise DataError(f"{root} holds too few images: at least {MIN_TEST} to test with, and some to train on")
     return Splits("folder", train, None, test, class_names, title=plain(root.resolve().name) or "folder")
@@ -145,7 +161,7 @@ def _load_image_folder(root: Path, *, size: int, seed: int) -> Splits:
 def _load_named(dataset: str, data_dir: Path) -> Splits:
     name, fallback = "mnist" if dataset == "auto" else dataset, ""
     try:
-        train, test = _load_digits() if name == "digits" else _load_mnist_family(name, data_dir)
+        train, test = _load_digits() if name == "digits" else _pair(load_idx_set(name, data_dir))
     except UnavailableError as error:
         if dataset != "auto":
             raw = data_dir / FOLDERS[name] / "raw"
@@ -160,8 +176,8 @@ def _load_named(dataset: str, data_dir: Path) -> Splits:
     return splits.standing_in(fallback) if fallback else splits
 
 
-def _load_mnist_family(name: str, data_dir: Path) -> tuple[Split, Split]:
-    arrays = load_idx_set(name, data_dir)
+def _pair(arrays: dict[str, Tensor]) -> tuple[Split, Split]:
+    """Training and test images of four IDX files."""
     train, test = (
         Split(arrays[images].unsqueeze(1), arrays[labels].long()) for images, labels in (FILES[:2], FILES[2:])
     )
@@ -213,19 +229,16 @@ def _draw(split: Split, seed: int) -> Split:
     return replace(split, images=draw_once(split.images, seed=seed))
 
 
-def _larochelle_murray(mnist: Splits, data_dir: Path) -> Splits:
-    """Load Larochelle & Murray's binary MNIST, 50,000 / 10,000 / 10,000; unlabelled if its order is not MNIST's."""
+def _larochelle_murray(data_dir: Path) -> Splits:
+    """Load Larochelle & Murray's binary MNIST, 50,000 / 10,000 / 10,000, with MNIST's labels where they fit."""
     images = {part: read_amat(data_dir, part) for part in COUNTS}
-    cut = len(images["train"])
-    grey = {"train": mnist.train.images[:cut], "valid": mnist.train.images[cut:], "test": mnist.test.images}
-    if all(same_images(images[part], grey[part]) for part in COUNTS):
-        labels = {"train": mnist.train.labels[:cut], "valid": mnist.train.labels[cut:], "test": mnist.test.labels}
-        class_names = mnist.class_names
-    else:
-        labels = {part: torch.zeros(len(images[part]), dtype=torch.int64) for part in COUNTS}
-        class_names = ()
-    train, val, test = (Split(images[part], labels[part]) for part in COUNTS)
-    return replace(mnist, train=train, val=val, test=test, class_names=class_names, note="Larochelle & Murray's files")
+    labels = find_labels(images, data_dir)
+    class_names = CLASS_NAMES["mnist"] if labels else ()
+    train, val, test = (
+        Split(images[part], labels[part] if labels else torch.zeros(len(images[part]), dtype=torch.int64))
+        for part in COUNTS
+    )
+    return Splits("mnist", train, val, test, class_names, TITLES["mnist"], note="Larochelle & Murray's files")
 
 
 def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

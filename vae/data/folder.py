@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,9 +21,14 @@ from vae.data.idx import DataError
 from vae.system import memory
 from vae.system.errors import plain
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+OTHER_SUFFIXES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg"}  # pictures that aren't read
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # by content: Pillow hands PostScript to Ghostscript
 GREY_MODES, COLOUR_MODES = {"1", "L", "LA", "I;16", "I;16B"}, {"P", "RGB", "RGBA", "CMYK"}
+MANY = 20_000  # images that are read without a word
+NAMED = 10  # unusable images in a message
 MAX_PIXELS = 50_000_000  # of one image; a larger one is taken for a decompression bomb
 
 # Pillow's decoders count, index and unpack what a damaged file says, mostly unchecked.
@@ -59,14 +66,17 @@ def load_folder(root: Path, *, size: int) -> tuple[list[Labelled], tuple[str, ..
     for path, name in files:
         if class_names and not name:
             raise DataError(f"{path} lies beside the class folders: move it into one of them, or elsewhere")
-    channels = _common_channels([path for path, _ in files])
-    loaded = [load_images(file_list, class_names, size=size, channels=channels) for file_list in file_lists]
-    return loaded, tuple(map(plain, class_names))
+    if len(files) > MANY:
+        logger.info("reading %s images below %s ...", f"{len(files):,}", root)
+    channels, bits = _common_format([path for path, _ in files])
+    images, labels = load_images(files, class_names, root=root, size=size, channels=channels, bits=bits)
+    counts = list(map(len, file_lists))
+    return list(zip(images.split(counts), labels.split(counts), strict=True)), tuple(map(plain, class_names))
 
 
 def list_images(root: Path) -> list[tuple[Path, str]]:
     """List the images below `root`, each with its class: the first folder's name, empty for an image directly in it."""
-    images, visited = [], set()
+    images, left_out, visited = [], [], set()
 
     def refuse(error: OSError) -> NoReturn:
         raise DataError(f"can't look into {error.filename}: {error.strerror}")
@@ -84,6 +94,10 @@ def list_images(root: Path) -> list[tuple[Path, str]]:
             for name in sorted(files)
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
+        left_out += [suffix for name in files if (suffix := Path(name).suffix.lower()) in OTHER_SUFFIXES]
+    if left_out:
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(Counter(left_out).items()))
+        logger.info("left out: %s below %s: convert them to JPEG or PNG", counts, root)
     if not images:
         raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) below {root}")
     return images
@@ -124,36 +138,69 @@ def _problem(picture: Image.Image) -> str:
     return ""
 
 
-def _common_channels(paths: list[Path]) -> int:
-    """Return 1 if every image is greyscale, otherwise 3."""
+def _common_format(paths: list[Path]) -> tuple[int, int]:
+    """Return 1 channel if every image is greyscale, otherwise 3; and the bits of greys of 16, 0 if they may differ."""
+    bits = 0
     for path in paths:
-        with open_image(path) as picture:
+        with suppress(DataError), open_image(path) as picture, _pillow_errors(path, "is damaged"):
             if picture.mode in COLOUR_MODES:
-                return 3
-    return 1
+                return 3, 0
+            if picture.mode.startswith("I;16"):
+                bits = max(bits, _bits(np.asarray(picture)))
+    return 1, bits
 
 
-def read_upright(path: Path) -> Image.Image:
+def _bits(deep: np.ndarray) -> int:
+    """Return how many bits greys of up to 16 use: an even number, as those of cameras and scanners; 8 or more."""
+    return max(8, int(deep.max()).bit_length() + 1 & ~1)
+
+
+def read_upright(path: Path, *, bits: int = 0) -> Image.Image:
     """Read a picture into memory and apply its EXIF rotation; 16-bit grey becomes 8-bit, CMYK becomes RGB.
+
+    Args:
+        path: of the picture.
+        bits: of 16-bit greys that are in use; the picture's own if they are more.
 
     Raises:
         DataError: one line with the file's name and why it can't be used.
     """
     with open_image(path) as picture, _pillow_errors(path, "is damaged"):
         if picture.mode.startswith("I;16"):
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            deep = np.asarray(picture)
+            picture = Image.fromarray((deep >> max(bits, _bits(deep)) - 8).astype(np.uint8))
         upright = ImageOps.exif_transpose(picture)
         return upright.convert("RGB") if upright.mode == "CMYK" else upright
 
 
-def load_images(files: list[tuple[Path, str]], class_names: tuple[str, ...], *, size: int, channels: int) -> Labelled:
+def load_images(
+    files: list[tuple[Path, str]], class_names: tuple[str, ...], *, root: Path, size: int, channels: int, bits: int = 0
+) -> Labelled:
     """Read each file of `list_images`, cropped to a square about its centre and resized, with its label."""
     memory.require(len(files) * size**2 * channels, f"--image_size {size}: {len(files):,} images")
     images = np.empty((len(files), channels, size, size), dtype=np.uint8)
+    unusable: dict[Path, DataError] = {}
     for row, (path, _) in enumerate(files):
-        images[row] = fit_square(read_upright(path), size=size, channels=channels)
+        if row and row % MANY == 0:
+            logger.info("%s of %s images read ...", f"{row:,}", f"{len(files):,}")
+        try:
+            images[row] = fit_square(read_upright(path, bits=bits), size=size, channels=channels)
+        except DataError as error:
+            unusable[path] = error
+    if unusable:
+        raise _unusable_error(unusable, len(files), root)
     labels = torch.tensor([class_names.index(name) if name else 0 for _, name in files])
     return torch.from_numpy(images), labels
+
+
+def _unusable_error(unusable: dict[Path, DataError], count: int, root: Path) -> DataError:
+    """Return one line about all images that can't be used: their number, the first ten names and the first reason."""
+    error = next(iter(unusable.values()))
+    if len(unusable) == 1:
+        return error
+    names = ", ".join(str(path.relative_to(root)) for path in [*unusable][:NAMED])
+    more = ", …" if len(unusable) > NAMED else ""
+    return DataError(f"{len(unusable):,} of {count:,} images below {root} can't be used: {names}{more}; {error}")
 
 
 def fit_square(picture: Image.Image, *, size: int, channels: int) -> np.ndarray:

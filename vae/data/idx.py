@@ -1,4 +1,4 @@
-"""The four IDX files of MNIST and of its sister sets: how each is read, and how it is known to be the official one."""
+"""The four IDX files of MNIST, its sister sets and people's own: how they are read, and the official ones known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,30 +19,28 @@ from vae.system.errors import UserError
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIDE = 28  # height and width of every image
 MAX_BYTES = 16 + 60_000 * SIDE * SIDE  # the largest of the files; no more than this is read into memory
+GZIP = b"\x1f\x8b"  # what a packed file begins with; what its name says doesn't count, since browsers unpack downloads
 
-# SHA-256 of the unpacked files.
-SHA256 = {
+# Digests of the unpacked files, which hold however they are packed: SHA-256, and MD5 of KMNIST, whose files were never
+# published unpacked; git-annex keys of what torchvision unpacks record them.
+DIGESTS = {
     "mnist": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    }
-}
-# MD5 of the .gz files, from torchvision's tables: no digests of these sets' unpacked files are published, so a .gz is
-# preferred where both are there, and an unpacked file on its own is checked for its header, size and labels.
-MD5_GZ = {
+    },
     "fashion_mnist": {
-        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
     "kmnist": {
-        "train-images-idx3-ubyte": "bdb82020997e1d708af4cf47b453dcf7",
-        "train-labels-idx1-ubyte": "e144d726b3acfaa3e44228e80efcd344",
-        "t10k-images-idx3-ubyte": "5c965bf0a639b31b8f53240b1b52f4d7",
-        "t10k-labels-idx1-ubyte": "7320c461ea6c1c855c0b718fb2a4b134",
+        "train-images-idx3-ubyte": "92be26ec9822e900ac425d0a0aa84ced",
+        "train-labels-idx1-ubyte": "949e75301f8813e0dc5800dcc320fc52",
+        "t10k-images-idx3-ubyte": "bf305b8cd328700fbc17f5acbc2856d2",
+        "t10k-labels-idx1-ubyte": "9f55f451c0988b028eccdf7d5cc265ab",
     },
 }
 
@@ -53,70 +52,100 @@ class DataError(UserError):
 class DamagedError(DataError):
     """A file whose content is not what it should be."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is damaged: {reason}")
 
-
-def find_idx_files(name: str, raw: Path) -> dict[str, Path]:
-    """Return the paths of those of the four files that exist, plain or `.gz`; of both, the one with a digest."""
+def find_idx_files(raw: Path) -> dict[str, Path]:
+    """Return the paths of those of the four files that exist, plain or `.gz`; of both, the plain one."""
     paths = {}
     try:
         for file in FILES:
-            for suffix in (".gz", "") if name in SHA256 else ("", ".gz"):  # the last that exists is taken
-                if (raw / (file + suffix)).exists():
-                    paths[file] = raw / (file + suffix)
+            for path in (raw / f"{file}.gz", raw / file):  # the last that exists is taken
+                if path.exists():
+                    paths[file] = path
     except OSError as error:
         raise DataError(f"can't look into {raw}: {error.strerror or error}") from None
     return paths
 
 
-def read_idx_set(name: str, paths: dict[str, Path]) -> dict[str, Tensor]:
-    """Read and verify the four files; file name to uint8 tensor: images (N, 28, 28), labels (N,).
+def read_idx_set(paths: Mapping[str, Path], name: str = "") -> dict[str, Tensor]:
+    """Read the four files, as `decode_set` does."""
+    return decode_set({file: (path, _read(path)) for file, path in paths.items()}, name)
+
+
+def decode_set(contents: Mapping[str, tuple[Path, bytes]], name: str = "") -> dict[str, Tensor]:
+    """Verify the four files; file name to uint8 tensor: images (N, 28, 28), labels (N,).
+
+    Args:
+        contents: file name to where it is from and what it holds, plain or packed.
+        name: the data set whose official files they must be; someone's own if it is empty.
 
     Raises:
         DamagedError: one line with the file's name and what is wrong with it.
-        DataError: a file can't be read, or the four don't belong together.
+        DataError: the four don't belong together.
     """
-    arrays = {file: read_idx(name, path) for file, path in paths.items()}
+    arrays = {file: decode(path, content, name) for file, (path, content) in contents.items()}
     for images, labels in (FILES[:2], FILES[2:]):
         if len(arrays[images]) != len(arrays[labels]):
             counts = f"{len(arrays[images])} images in {images}, {len(arrays[labels])} labels in {labels}"
-            raise DataError(f"{paths[images].parent}: the files don't belong together: {counts}")
+            raise DataError(f"{contents[images][0].parent}: the files don't belong together: {counts}")
     return arrays
 
 
-def read_idx(name: str, path: Path) -> Tensor:
-    """Read and verify one IDX file of the data set `name`, plain or `.gz`: uint8, (N, 28, 28) or (N,)."""
+def _read(path: Path) -> bytes:
     if not path.is_file():  # opening a pipe would wait for ever
         raise DataError(f"can't read {path}: it is not a regular file")
     try:
         with path.open("rb") as stream:
-            packed = stream.read(MAX_BYTES + 1)
-        content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(MAX_BYTES + 1) if path.suffix == ".gz" else packed
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DamagedError(path, f"not a complete gzip file ({error})") from None
+            return stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
+
+
+def decode(path: Path, content: bytes, name: str = "") -> Tensor:
+    """Unpack and verify one of the four files, going by the name of `path`: uint8, (N, 28, 28) or (N,)."""
+    content = unpack(path, content)
+    if name:
+        _verify(path, content, name)
+    return _parse(path, content)
+
+
+def unpack(path: Path, content: bytes) -> bytes:
+    """Return what a gzip file holds, up to `MAX_BYTES` and one more; anything else as it is."""
+    if not content.startswith(GZIP):
+        return content
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DamagedError(f"{path} is damaged: not a complete gzip file ({error})") from None
+
+
+def _verify(path: Path, content: bytes, name: str) -> None:
+    """Compare a file's content with the official file's; if it is another official one's, say so."""
     file = path.name.removesuffix(".gz")
-    digest = SHA256.get(name, {}).get(file)
-    if digest and hashlib.sha256(content).hexdigest() != digest:
-        raise DamagedError(path, "its SHA-256 is not the official file's")
-    digest = MD5_GZ.get(name, {}).get(file) if path.suffix == ".gz" else None
-    if digest and hashlib.md5(packed, usedforsecurity=False).hexdigest() != digest:
-        raise DamagedError(path, "its MD5 is not the official file's")
-    return _parse_idx(path, content)
+    if DIGESTS[name][file] == _digest(content, DIGESTS[name][file]):
+        return
+    for other, digests in DIGESTS.items():
+        for known, digest in digests.items():
+            if digest == _digest(content, digest):
+                raise DamagedError(f"{path} is not the official file: it is {known} of {other}")
+    raise DamagedError(f"{path} is damaged: its content is not the official file's")
 
 
-def _parse_idx(path: Path, content: bytes) -> Tensor:
+def _digest(content: bytes, like: str) -> str:
+    """Hash bytes with the algorithm of a digest in hexadecimal."""
+    return hashlib.new({64: "sha256", 32: "md5"}[len(like)], content, usedforsecurity=False).hexdigest()
+
+
+def _parse(path: Path, content: bytes) -> Tensor:
     """Parse an IDX file: a magic number (0x0800 and the number of dimensions), the sizes, then unsigned bytes."""
     dims = 1 if "labels" in path.name else 3
     header = 4 + 4 * dims
     magic, *shape = struct.unpack(f">{1 + dims}I", content[:header].ljust(header, b"\0"))
     if magic != 0x0800 + dims:
-        raise DamagedError(path, f"magic number {magic} instead of {0x0800 + dims}")
-    if not shape[0] or len(content) != header + math.prod(shape) or shape[1:] != [SIDE, SIDE][: dims - 1]:
-        raise DamagedError(path, f"{len(content) - header:,} bytes of data where its header says {shape}")
-    values = torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)
-    if dims == 1 and int(values.max()) > 9:
-        raise DamagedError(path, f"label {int(values.max())} is out of range")
-    return values
+        raise DamagedError(f"{path} is damaged: magic number {magic} instead of {0x0800 + dims}")
+    if shape[1:] != [SIDE, SIDE][: dims - 1]:
+        raise DataError(f"{path} holds images of {shape[1]}×{shape[2]} pixels, not of {SIDE}×{SIDE}")
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path} holds more than {MAX_BYTES:,} bytes, 60,000 images of {SIDE}×{SIDE}")
+    if not shape[0] or len(content) != header + math.prod(shape):
+        raise DamagedError(f"{path} is damaged: {len(content) - header:,} bytes of data where its header says {shape}")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)

@@ -23,6 +23,9 @@ PLAIN, LIKE_PAGE = 0.15, 0.25  # least share of the pixels with the page's exact
 INK, STRONG = 0.05, 0.5  # of the strongest contrast: the least that is ink on a clean page, and what is ink on any
 FREE, PART = 0.1, 0.1  # least ink away from the edge, of that at the edge; of a part, of the largest part
 STEP = 0.5  # difference in brightness between the page and the picture's edge: more is another surface or a frame
+TOUCHING = 0.1  # of the picture's edge: the most that a sheet on a table covers
+SHEET = 0.25  # of the picture's longer side: the least width of such a sheet, more than any stroke's
+WRITTEN, RECTANGULAR = 0.2, 0.85  # of its area: the most that is ink; of its upright box, the least that it fills
 STROKE = 0.2  # of the ink's strength: the least that joins two parts of a shape
 LARGE = 0.4  # of the ink's height or width: the least that counts as a shape of its own
 AROUND = np.ones((3, 3))  # diagonal neighbours belong together
@@ -47,9 +50,16 @@ def find_ink(picture: Image.Image, *, solid: bool = False) -> Ink | None:
     small = picture.convert("RGB")
     small.thumbnail((WORKING, WORKING), reducing_gap=3)
     colours = np.asarray(small, dtype=np.float32) / 255
+    if not solid and (sheet := _upright_sheet(colours)) is not None and (ink := _find_ink(sheet, solid=False)):
+        return ink._replace(edged=True)
+    return _find_ink(colours, solid=solid)
+
+
+def _find_ink(colours: np.ndarray, *, solid: bool) -> Ink | None:
+    """Return the ink on a page that fills the picture or reaches its edge; `colours` in [0, 1], (H, W, 3)."""
     if np.ptp(colours) < CONTRAST:
         return None
-    side = max(small.size)
+    side = max(colours.shape)
     window = 2 * side if solid or side < SMALL else round(WIDEST * side)
     light = _is_light(colours, solid=solid)
     for width, on_light in ((window, light), (2 * side, light), (2 * side, not light)):
@@ -62,6 +72,39 @@ def find_ink(picture: Image.Image, *, solid: bool = False) -> Ink | None:
             edged |= bool((np.abs(_edge(brightness) - np.median(brightness[mask])) > STEP).mean() > 0.01)
             return Ink(strength, on_light, edged, _is_separate(strength))
     return None
+
+
+def _upright_sheet(colours: np.ndarray) -> np.ndarray | None:
+    """Return a light sheet on a dark table as a page that fills the picture, turned upright; `None` if there is none.
+
+    It is a light rectangle that hardly touches the picture's edge and is wider than any stroke.
+    """
+    side = max(colours.shape)
+    if side < SMALL:
+        return None
+    grey = ndimage.gaussian_filter(colours.mean(2), _grain(colours))
+    table, page = np.median(_edge(grey)), np.percentile(grey, 99)
+    light = grey > (table + page) / 2
+    labels, _ = ndimage.label(light)
+    sheet = ndimage.binary_fill_holes(labels == np.argmax(np.bincount(labels[light])) if light.any() else light)
+    if page - table < STEP / 2 or _edge(sheet).mean() > TOUCHING or light[sheet].mean() < 1 - WRITTEN:
+        return None
+    points = np.argwhere(sheet & ~ndimage.binary_erosion(sheet))
+    angle, lengths = min(
+        ((angle, np.ptp(points @ _axes(angle), axis=0) + 1) for angle in range(-45, 45)),
+        key=lambda turned: float(turned[1].prod()),
+    )
+    if lengths.min() < SHEET * side or sheet.sum() < RECTANGULAR * lengths.prod():
+        return None
+    inner = ndimage.binary_erosion(sheet, AROUND, iterations=1 + round(3 * _grain(colours)), border_value=1)
+    nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
+    return ndimage.rotate(colours[tuple(nearest)], -angle, reshape=False, order=1, mode="nearest")
+
+
+def _axes(angle: float) -> np.ndarray:
+    """The axes of a picture turned by an angle in degrees, (2, 2)."""
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    return np.array([[cosine, -sine], [sine, cosine]])
 
 
 def _edge(pixels: np.ndarray) -> np.ndarray:

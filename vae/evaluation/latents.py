@@ -85,17 +85,21 @@ def project_2d(points: np.ndarray, method: str, *, seed: int = 0) -> tuple[np.nd
     """Project points (N, D) onto the plane, (N, 2), by `tsne` or `pca`; also returns the names of its two axes."""
     if method == "tsne":
         return tsne(points, seed=seed), ("t-SNE 1", "t-SNE 2")
-    from sklearn.decomposition import PCA  # importing it takes a second
-
     if points.shape[1] == 1:  # one latent is a line
         points = np.column_stack([points, np.zeros(len(points))])
     if points.std(0).max() < MIN_SPREAD:
         return points[:, :2], ("PC 1", "PC 2")
+    centre, axes, shares = principal_axes(points)
+    first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
+    return (points - centre) @ axes.T, (first, second)
+
+
+def principal_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (D,) of points (N, D), the two orthonormal axes (2, D) of largest variance, and their shares of it (2,)."""
+    from sklearn.decomposition import PCA  # importing it takes a second
+
     pca = PCA(2, svd_solver="full").fit(points.astype(np.float64))
-    first, second = (
-        f"PC {i}, {100 * part:.0f} % of the variance" for i, part in enumerate(pca.explained_variance_ratio_, 1)
-    )
-    return pca.transform(points), (first, second)
+    return pca.mean_, pca.components_, pca.explained_variance_ratio_
 
 
 def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from vae.model.vae import VAE, interpolate
 from vae.plots import charts
 from vae.plots import images as figures
 from vae.plots.canvas import shortened, subtitle_of
+from vae.plots.snapshots import MAX_MEANS, write_snapshot
 
 GRID = 8  # samples.png is 8×8; of a conditional model, 8 rows with a column for each class
 PER_CLASS = 3  # originals of each class in reconstructions.png
@@ -29,7 +30,6 @@ MANIFOLD, MANIFOLD_PER_CLASS = 20, 10  # points along each side of manifold.png
 LINES, STEPS = 6, 10  # of interpolation.png
 FRAME = 5  # an animated scatter goes from -FRAME to FRAME: a standard normal prior's draws and room around them
 MAX_COLUMNS = 20  # classes that get a column
-SCATTERED = 2000  # test images in TensorBoard's scatter
 END = 16  # letters of a class's name at an end of an interpolation, at most
 
 logger = logging.getLogger(__name__)
@@ -78,12 +78,15 @@ class Pictures:
 
     @torch.no_grad()
     def draw_epoch(self, model: VAE, row: Row) -> dict[str, np.ndarray]:
-        """Draw the epoch's sample and reconstruction grids; returns them as sheets for TensorBoard, by tag.
+        """Draw the epoch's sample and reconstruction grids, and keep a snapshot; returns TensorBoard's sheets, by tag.
 
         Of two latents, there are sheets of the scatter and of the manifold too. `row` holds the epoch's figures.
         """
         samples = self._draw_samples(self._epoch_path("samples", row), model, row)
         reconstructions = self._draw_reconstructions(self._epoch_path("reconstructions", row), model, row)
+        first = self.splits.test.take(torch.arange(min(MAX_MEANS, len(self.splits.test))))
+        mu, _ = posterior(model, first)
+        write_snapshot(self._epoch_path("epochs", row, "npz"), samples, mu, columns=self.classes or GRID)
         pairs = [
             images.unflatten(0, (-1, self.columns)) for images in (to_pixels(self.examples.images), reconstructions)
         ]
@@ -92,19 +95,20 @@ class Pictures:
             "reconstructions": figures.tile(torch.cat(pairs, dim=1).flatten(0, 1), self.columns),
         }
         if model.latent_dim == 2:
-            sheets |= self._latent_sheets(model, row)
+            sheets |= self._latent_sheets(model, row, first, mu)
         return sheets
 
-    def _latent_sheets(self, model: VAE, row: Row) -> dict[str, np.ndarray]:
-        """Sheets of the scatter of some test images and of the manifold; with `--gif`, draws that of all of them."""
-        test = self.splits.test
-        part = test.take(torch.arange(min(SCATTERED, len(test))))
-        mu, _ = posterior(model, part)
-        sheets = {"latent_scatter": charts.render_scatter(**self._scatter_of(part, mu, row, limit=FRAME))}
+    def _latent_sheets(self, model: VAE, row: Row, some: Split, mu: Tensor) -> dict[str, np.ndarray]:
+        """Sheets of the scatter of some test images and of the manifold; with `--gif`, draws that of all images.
+
+        `mu` (M, 2) are the means of the images `some`.
+        """
+        sheets = {"latent_scatter": charts.render_scatter(**self._scatter_of(some, mu, row, limit=FRAME))}
         if not self.classes:
             _, (panel,) = self._manifold(model)
             sheets["manifold"] = figures.tile(panel, MANIFOLD, gap=0)
         if self.config.gif:
+            test = self.splits.test
             mu, _ = posterior(model, test)
             charts.draw_scatter(self._epoch_path("latent_scatter", row), **self._scatter_of(test, mu, row, limit=FRAME))
         return sheets
@@ -151,9 +155,9 @@ class Pictures:
         )
         return mu, images
 
-    def _epoch_path(self, folder: str, row: Row) -> Path:
+    def _epoch_path(self, folder: str, row: Row, suffix: str = "png") -> Path:
         (self.run_dir / folder).mkdir(exist_ok=True)
-        return self.run_dir / folder / f"epoch_{row['epoch']:03d}.png"
+        return self.run_dir / folder / f"epoch_{row['epoch']:03d}.{suffix}"
 
     def _subtitle(self, row: Row, *more: str) -> str:
         return subtitle_of(

@@ -6,12 +6,14 @@ Shapes: N images of the test split, D latent_dim.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vae.data.datasets import Splits
+from vae.model.priors import StandardNormal
 from vae.model.vae import VAE
 from vae.report import drawing, latents, nets
 from vae.report.latents import Starts
@@ -22,19 +24,32 @@ MAX_DRAWS, MAX_DRAWN = 256, 100_000  # draws from the prior, and numbers in all 
 BANK_BYTES, GRID = 1_500_000, 32  # of images decoded beforehand, and images along each side of the map, at most
 
 
-def describe(model: VAE, splits: Splits, mu: Tensor, *, binarize: str = "none") -> dict[str, Any]:
+def describe(
+    model: VAE, splits: Splits, mu: Tensor, *, kl_per_dim: Sequence[float], binarize: str = "none"
+) -> dict[str, Any]:
     """Everything the explorer needs, as plain values for JSON.
 
     Args:
         model: in eval mode.
         splits: the data; the explorer shows the test split.
         mu: posterior means of the test split, (N, D).
+        kl_per_dim: each latent's KL from N(0, 1) over the test split, nats per image, (D,).
         binarize: the value of `--binarize` in training.
     """
     mu = mu.float().cpu()
     starts = latents.choose_starts(splits.test, mu, classes=len(splits.class_names))
     draws = latents.prior_draws(model, max(1, min(MAX_DRAWS, MAX_DRAWN // model.latent_dim)))
     program, reason = nets.program(model.decoder, "decoder")
+    units = latents.active_latents(mu, kl_per_dim)
+    latent_map = None
+    if model.latent_dim == 2:
+        latent_map = latents.map_of(mu, draws, splits.test)
+    elif units and min(model.latent_dim, len(mu)) > 1 and (program or not model.num_classes):
+        max_points = latents.MAX_POINTS if program else _max_images(model) // 2  # each with its decoded image
+        latent_map = latents.map_of(mu, draws, splits.test, max_points=max_points)
+    bank = None
+    if not program:
+        bank = _bank(model, mu[: latent_map["pictures"]["count"] if latent_map else 0], draws, starts)
     return {
         "shape": list(model.image_shape),
         "latents": model.latent_dim,
@@ -42,10 +57,12 @@ def describe(model: VAE, splits: Splits, mu: Tensor, *, binarize: str = "none") 
         "conditional": bool(model.num_classes),
         "mean": "continuous_bernoulli" if model.recon_loss == "continuous_bernoulli" else "sigmoid",
         "program": program,
-        "bank": None if program else _bank(model, mu, draws, starts),
+        "bank": bank,
         "reason": reason,
-        "units": latents.active_latents(mu, draws),
-        "map": latents.map_of(mu, draws, splits.test.labels) if model.latent_dim == 2 else None,
+        "units": units,
+        "reach": torch.cat([mu, draws]).abs().max().item(),
+        "prior": "standard" if isinstance(model.prior, StandardNormal) else "learned",
+        "map": latent_map,
         "starts": {
             "images": blob(starts.images, "uint8"),
             "z": blob(starts.mu, "float32"),
@@ -56,26 +73,34 @@ def describe(model: VAE, splits: Splits, mu: Tensor, *, binarize: str = "none") 
     }
 
 
+def _max_images(model: VAE) -> int:
+    return BANK_BYTES // math.prod(model.image_shape)
+
+
 @torch.no_grad()
 def _bank(model: VAE, mu: Tensor, draws: Tensor, starts: Starts) -> dict[str, Any] | None:
-    """Images decoded beforehand: a grid over the map of two latents, else of starts and draws; `None` if few fit."""
-    max_images = BANK_BYTES // math.prod(model.image_shape)
+    """Images decoded beforehand: a grid over the map of two latents, else of starts, draws and images on the map.
+
+    `mu` (n, D) are the means on the map. Returns `None` if only few images fit.
+    """
     classes = max(model.num_classes, 1)
     if model.latent_dim == 2:
-        count = min(GRID, math.isqrt(max_images // classes))
+        count = min(GRID, math.isqrt(_max_images(model) // classes))
         if count < GRID // 4:
             return None
-        corner, side = latents.square(mu, draws)
+        corner, side = latents.square(torch.cat([mu, draws]))
         steps = (torch.arange(count) + 0.5) / count * side
         z = torch.cartesian_prod(corner[0] + steps, corner[1] + steps).repeat(classes, 1)
         y = torch.arange(classes).repeat_interleave(count * count)
+        draws = draws[:0]
     else:
-        draws = draws[: max(0, max_images - len(starts.mu))]
+        draws = draws[: max(0, _max_images(model) - len(starts.mu) - len(mu))]
         if len(draws) < classes:
             return None
-        z = torch.cat([starts.mu, draws])
-        y = torch.cat([starts.labels, torch.arange(len(draws))]) % classes  # 0 throughout where there are none
+        z = torch.cat([starts.mu, draws, mu])
+        y = torch.cat([starts.labels, torch.arange(len(draws) + len(mu))]) % classes  # 0 where there are none
     device = next(model.parameters()).device
     chunks = zip(z.to(device).split(100), y.long().to(device).split(100), strict=True)
     images = [model.decode(*chunk).mul(255).round().to(torch.uint8).cpu() for chunk in chunks]
-    return {"images": blob(torch.cat(images), "uint8"), "z": blob(z, "float32"), "y": blob(y, "uint16")}
+    blobs = {"images": blob(torch.cat(images), "uint8"), "z": blob(z, "float32"), "y": blob(y, "uint16")}
+    return {**blobs, "draws": len(draws)}

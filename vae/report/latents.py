@@ -1,10 +1,11 @@
-"""The latent space as the report shows it: where the test images lie, how far each latent reaches, where to start.
+"""The latent space as the report shows it: where the test images lie, what each latent carries, where to start.
 
 Shapes: N images of the test split, D latent_dim, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -14,10 +15,12 @@ from torch import Tensor
 from vae.data.datasets import Split
 from vae.data.pixels import resize
 from vae.evaluation.elbo import ACTIVE
+from vae.evaluation.latents import principal_axes
 from vae.model.vae import VAE
 from vae.report.nets import blob
+from vae.report.sprites import sheet
 
-MAX_POINTS = 10_000  # on the map
+MAX_POINTS, MAX_NUMBERS = 10_000, 200_000  # on the map, and latents of all of them together
 MAX_STARTS, PER_CLASS, THUMBNAIL = 60, 4, 40  # test images to start from, at most of each class, pixels along a side
 MARGIN = 0.06  # around the map, as a part of its side
 
@@ -37,36 +40,64 @@ def prior_draws(model: VAE, count: int) -> Tensor:
     return model.prior.sample(count, generator=generator, device=next(model.parameters()).device).cpu()
 
 
-def active_latents(mu: Tensor, draws: Tensor) -> list[dict[str, Any]]:
-    """The active latents, by falling variance of the posterior mean, with the range to move them in."""
-    variance, places = mu.var(0, correction=0), torch.cat([mu, draws])
-    low, high = places.min(0).values, places.max(0).values
-    return [
-        {"index": i, "variance": variance[i].item(), "low": low[i].item(), "high": high[i].item()}
-        for i in variance.argsort(descending=True).tolist()
-        if variance[i] > ACTIVE
-    ]
+def active_latents(mu: Tensor, kl_per_dim: Sequence[float]) -> list[dict[str, Any]]:
+    """The active latents, by falling KL from N(0, 1) in nats."""
+    variance = mu.var(0, correction=0)
+    order = sorted(range(len(variance)), key=lambda index: -kl_per_dim[index])
+    return [{"index": index, "kl": kl_per_dim[index]} for index in order if variance[index] > ACTIVE]
 
 
-def map_of(mu: Tensor, draws: Tensor, labels: Tensor) -> dict[str, Any]:
-    """The map of two latents: its square, and at most MAX_POINTS posterior means of test images within it."""
-    corner, side = square(mu, draws)
-    mu, labels, total = mu[:MAX_POINTS], labels[:MAX_POINTS].cpu(), len(mu)
-    inside = ((mu > corner) & (mu < corner + side)).all(1)
+def map_of(mu: Tensor, draws: Tensor, test: Split, *, max_points: int = MAX_POINTS) -> dict[str, Any]:
+    """A map of the first test images' posterior means, with a picture of each, and how places on it come from latents.
+
+    Two latents are the map's axes themselves; of more, these are the principal axes of all the means. The square holds
+    all but a few means and draws from the prior.
+
+    Args:
+        mu: posterior means of the test split, (N, D), with D at least 2.
+        draws: from the prior, (n, D).
+        test: the test split.
+        max_points: images on the map, at most.
+    """
+    centre, axes, titles = plane(mu)
+    pictures = sheet(test.images[: min(max_points, MAX_NUMBERS // mu.shape[1])])
+    mu, total = mu[: pictures["count"]], len(mu)
+    places = (torch.cat([mu, draws]) - centre) @ axes.T
+    corner, side = square(places)
+    low = mu.min(0).values
+    step = ((mu.max(0).values - low) / 65535).clamp(min=1e-12)
+    inside = ((places[: len(mu)] > corner) & (places[: len(mu)] < corner + side)).all(1)
     return {
+        "z": blob(((mu - low) / step).round(), "uint16"),
+        "low": low.tolist(),
+        "step": step.tolist(),
+        "labels": blob(test.labels[: len(mu)], "uint16"),
+        "pictures": pictures,
+        "centre": centre.tolist(),
+        "axes": axes.tolist(),
+        "titles": titles,
         "left": corner[0].item(),
         "bottom": corner[1].item(),
         "side": side,
-        "points": blob(((mu[inside] - corner) / side).mul(65535).round(), "uint16"),
-        "labels": blob(labels[inside], "uint16"),
         "outside": int((~inside).sum()),
         "total": total,
     }
 
 
-def square(mu: Tensor, draws: Tensor) -> tuple[Tensor, float]:
-    """Lower left corner (2,) and side of a square around means and draws, except for a few far out."""
-    places = torch.cat([mu[:MAX_POINTS], draws])
+def plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
+    """A map's origin (D,), its orthonormal axes (2, D) and their titles, from posterior means (N, D).
+
+    These are two latents themselves, or else the principal axes of the means.
+    """
+    if mu.shape[1] == 2:
+        return torch.zeros(2), torch.eye(2), ("z1", "z2")
+    centre, axes, shares = principal_axes(mu.numpy())
+    first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
+    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), (first, second)
+
+
+def square(places: Tensor) -> tuple[Tensor, float]:
+    """Lower left corner (2,) and side of a square around places (n, 2), except for a few far out."""
     low, high = (torch.quantile(places, level, dim=0) for level in (0.001, 0.999))
     half = (high - low).max() / 2 * (1 + 2 * MARGIN)
     return (low + high) / 2 - half, 2 * half.item()

@@ -23,8 +23,10 @@ from vae.system.errors import plain
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
-EXPLORER = ("nets.js", "elbo.js", "ink.js", "map.js", "point.js", "sliders.js", "drawing.js", "explorer.js")
-SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "page.js")  # in this order
+MAP = ("places.js", "view.js", "cloud.js", "map.js", "gestures.js", "nearby.js")
+DRAWING = ("elbo.js", "ink.js", "drawing.js")
+EXPLORER = ("nets.js", *MAP, "point.js", "sliders.js", "link.js", *DRAWING, "explorer.js")
+SCRIPTS = ("dom.js", *EXPLORER, "curves.js", "frames.js", "page.js")  # in this order
 SPLITS = {"train": "train*", "val": "validation", "test": "test"}
 TERMS = {"elbo": "−ELBO", "recon": "recon", "kl": "KL"}
 PANELS = {"elbo": "−ELBO = reconstruction + KL", "recon": "Reconstruction term", "kl": "KL(q(z|x) ‖ p(z))"}
@@ -52,6 +54,8 @@ def render(
     rows: list[Values],
     explorer: Values,
     *,
+    frames: Values | None = None,
+    damaged_frames: Sequence[str] = (),
     floor: float | None = None,
 ) -> str:
     """The whole page as HTML.
@@ -63,6 +67,8 @@ def render(
         results: the content of results.json.
         rows: the lines of metrics.jsonl, one an epoch.
         explorer: what `explorer.describe` returned.
+        frames: what `frames.describe` returned, the epochs to scrub through.
+        damaged_frames: names of files from which there was none to be read.
         floor: the least reconstruction term that is possible, nats per image; `None` if there is none.
     """
     rows = thinned(rows)
@@ -88,6 +94,8 @@ def render(
         epoch_rows=[
             [row["epoch"], *(term for split in splits_of(rows) for term in terms(row, f"{split}/"))] for row in rows
         ],
+        frames=frames,
+        damaged_frames=damaged_frames,
         pictures=pictures,
         damaged=damaged,
         options=options(config),
@@ -95,7 +103,7 @@ def render(
         glossary=glossary.explain(config, results, expected=expected, floor=floor),
         commit=commit,
         has_changes=bool(changes),
-        data={"explorer": explorer if playable else None, "curves": curves(rows)},
+        data={"explorer": explorer if playable else None, "curves": curves(rows), "frames": frames},
     )
 
 
@@ -105,9 +113,9 @@ def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
     return ENVIRONMENT.get_template(template).render(style=style, scripts=sources, **values)
 
 
-def thinned(rows: list[Row]) -> list[Row]:
-    """At most MAX_EPOCHS of the rows, evenly spaced, the first and the last among them."""
-    count = min(len(rows), MAX_EPOCHS)
+def thinned(rows: list[Row], most: int = MAX_EPOCHS) -> list[Row]:
+    """At most so many of the rows, evenly spaced, the first and the last among them."""
+    count = min(len(rows), most)
     return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
 
 

@@ -13,7 +13,7 @@ from vae.runs.record import read_description, read_seeds
 from vae.system.errors import UsageError
 from vae.system.files import FileError, take_lock
 
-FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter")  # folders in run_dir that training fills
+FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter", "epochs")  # folders that training fills
 SEEDS = "seeds.json"  # in the folder of the runs of `--seeds`
 MAX_STEM = 100  # characters of a name made from the model's, which may have hundreds of layers
 

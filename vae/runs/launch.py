@@ -12,7 +12,7 @@ from typing import Any
 
 from vae.config import Config, presets
 from vae.config.config import stored_config
-from vae.data.download import is_missing
+from vae.data.datasets import would_download
 from vae.model.build import model_from_state
 from vae.runs import folders
 from vae.runs.folders import Folders, relative_to_run
@@ -168,7 +168,9 @@ def _with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, An
     """
     paths, data_dir = (run_dir, Path.cwd() / typed), Path(config.data_dir)
     written = {"log_dir": Path(config.log_dir)}
-    if config.final_eval or is_missing(config.dataset, data_dir):  # a classifier, or a download
+    if config.final_eval or would_download(
+        config.dataset, data_dir, binarize=config.binarize
+    ):  # a classifier, or a download
         written["data_dir"] = data_dir
     unnamed = {
         name: short_path(place)

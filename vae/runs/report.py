@@ -10,7 +10,7 @@ from vae.config.config import stored_config
 from vae.data.datasets import Splits
 from vae.evaluation.elbo import least_recon, posterior
 from vae.model.vae import VAE
-from vae.report import explorer, page
+from vae.report import explorer, frames, page
 from vae.runs import record, summary
 from vae.runs.folders import Folders
 from vae.runs.trained import Trained, open_run
@@ -47,9 +47,13 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     rows = record.read_metrics(folders.metrics, epoch)
     config = stored_config(description["config"], folders.config)
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
-    contents = explorer.describe(model, splits, mu, binarize=config.binarize)
+    kl_per_dim = results["test"]["kl_per_dim"]
+    contents = explorer.describe(model, splits, mu, kl_per_dim=kl_per_dim, binarize=config.binarize)
     floor = least_recon(splits.test, model.recon_loss)
-    text = page.render(run_dir, config, description, results, rows, contents, floor=floor)
+    epochs, damaged = frames.describe(run_dir, model, splits, mu, rows)
+    text = page.render(
+        run_dir, config, description, results, rows, contents, floor=floor, frames=epochs, damaged_frames=damaged
+    )
     path = path or run_dir / "report.html"
     write_atomic(path, lambda stream: stream.write(text.encode()))
     return path

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vae.config.config import Config, stored_config
-from vae.data.datasets import Split, Splits, load_splits
-from vae.data.download import DataError, is_missing
+from vae.data.datasets import Split, Splits, load_splits, would_download
+from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.model.build import model_from_state
 from vae.plots.canvas import subtitle_of
@@ -46,10 +46,11 @@ class Trained:
     @cached_property
     def splits(self) -> Splits:
         """The run's own data, split and binarised as in training, on the device; loaded on first use."""
-        if not self.may_write_data and is_missing(self.config.dataset, self.data_dir):
+        config = self.config
+        if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
             named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
             raise DataError(f"the images that {self.path} was trained on are not in {named}")
-        splits = build_splits(self.config, self.data_dir, fallback=self._state["fallback"])
+        splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(

@@ -60,7 +60,7 @@ def peak_memory_mb() -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
-    packages = ("torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
+    packages = ("numpy", "scikit-learn", "matplotlib", "tensorboard")
     own = {"vae-mnist": __version__, "python": platform.python_version()}
     own |= {"torch": torch.__version__}  # torch's own names the build: +cu132, +cpu
     return own | {name: version(name) for name in packages}

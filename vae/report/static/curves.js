@@ -13,16 +13,9 @@ function svg(tag, attributes, ...children) {
 let clips = 0; // made so far: each needs an id of its own
 const reading = (value) => (value === null ? "–" : value.toFixed(2));
 
-/** Round numbers, at most `most` of them, from low to high. */
-function ticks(low, high, most, whole) {
-  const rough = (high - low) / most || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  if (whole) step = Math.max(1, Math.round(step));
-  const values = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) values.push(n * step);
-  return { values, digits: Math.max(0, -Math.floor(Math.log10(step))) };
-}
+/** The index of the number that is nearest to another one. */
+const nearestIndex = (numbers, target) =>
+  numbers.reduce((best, value, i) => (Math.abs(value - target) < Math.abs(numbers[best] - target) ? i : best), 0);
 
 /**
  * Draw panels into an element, and let pointer and keys move their cursor.
@@ -30,6 +23,7 @@ function ticks(low, high, most, whole) {
  * @param chart epochs; panels, each a title and lines by name, with null for no value; and optionally by name `styles`,
  *     the class of a line, which is else its name; `bands` of a panel, the lower and the upper values; and `isNamed`,
  *     whether the panels name their lines.
+ * @returns goTo(epoch), which moves the cursor; views, which are called with the epoch where pointer or keys have moved it.
  */
 function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const { width, height, left, right, top, bottom } = SIZE;
@@ -37,6 +31,7 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const toX = (epoch) => left + ((epoch - first) / (last - first || 1)) * (width - left - right) * (last > first ? 1 : 0);
   const output = group.previousElementSibling.querySelector("output");
   const styleOf = (name) => styles[name] ?? name;
+  const views = [];
   let at = epochs.length - 1;
 
   /** One panel; returns a function that moves its cursor to the epoch at `at`. */
@@ -100,6 +95,11 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
       .join("; ")}`;
   }
 
+  function lead(index) {
+    moveTo(index);
+    for (const view of views) view(epochs[at]);
+  }
+
   const movers = panels.map(draw);
   group.ariaValueMin = first;
   group.ariaValueMax = last;
@@ -111,19 +111,21 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * width;
     const share = (x - left) / (width - left - right);
-    const target = first + share * (last - first);
-    moveTo(epochs.reduce((best, epoch, i) => (Math.abs(epoch - target) < Math.abs(epochs[best] - target) ? i : best), 0));
+    lead(nearestIndex(epochs, first + share * (last - first)));
   }
   group.addEventListener("pointermove", follow);
   group.addEventListener("pointerdown", follow);
-  group.addEventListener("pointerleave", () => moveTo(epochs.length - 1));
+  group.addEventListener("pointerleave", () => {
+    if (!views.length) moveTo(epochs.length - 1); // else it stays with what has followed it
+  });
   group.addEventListener("keydown", (event) => {
     const target = { ArrowLeft: at - 1, ArrowRight: at + 1, PageDown: at - 10, PageUp: at + 10, Home: 0, End: epochs.length - 1 }[event.key];
     if (target === undefined) return;
     event.preventDefault();
-    moveTo(target);
+    lead(target);
   });
+  return { goTo: (epoch) => moveTo(nearestIndex(epochs, epoch)), views };
 }
 
-const charts = document.querySelectorAll(".curves");
-[data.curves].flat().forEach((chart, i) => startCurves(charts[i], chart));
+const groups = document.querySelectorAll(".curves");
+const charts = [data.curves].flat().map((chart, i) => startCurves(groups[i], chart));

@@ -10,3 +10,14 @@ function element(tag, properties, ...children) {
   made.append(...children);
   return made;
 }
+
+/** Round numbers, at most `most` of them, from low to high. */
+function ticks(low, high, most, whole) {
+  const rough = (high - low) / most || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  if (whole) step = Math.max(1, Math.round(step));
+  const values = [];
+  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) values.push(n * step);
+  return { values, digits: Math.max(0, -Math.floor(Math.log10(step))) };
+}

@@ -1,7 +1,7 @@
 "use strict";
 // A canvas to draw on: each drawing is encoded, decoded and scored as it comes about.
 
-const REST = 120; // milliseconds without a change before a drawing is scored
+const PAUSE = 120; // milliseconds without a change before a drawing is scored
 const MANY_CLASSES = 20; // more than that are not tried one by one
 
 /**
@@ -70,7 +70,7 @@ function addDrawing(model, decode, point, morph, map) {
     self.result = { image, y, mu, sigma, mean, milliseconds };
     map?.setEllipse?.({ mu, sigma });
     point.show(mu);
-    rest = setTimeout(() => tell(x, posterior), REST);
+    rest = setTimeout(() => tell(x, posterior), PAUSE);
     return undefined;
   }
 
@@ -154,7 +154,7 @@ function addDrawing(model, decode, point, morph, map) {
   });
   byId("adopt").addEventListener("click", () => {
     const { image, mu, y } = self.result;
-    morph.pick({ pixels: image, shape, z: mu, label: y, name: "drawing" });
+    morph.pick({ pixels: image, shape, z: mu, label: y, name: "your drawing" });
   });
   byId("classes").addEventListener("change", changed);
   new ResizeObserver(redraw).observe(canvas);

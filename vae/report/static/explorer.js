@@ -38,22 +38,72 @@ function addStarts(model, starts, pick) {
   });
 }
 
-function addMap(model, point, morph) {
+/** The map, what follows the point on it, and the ways to move the point over it. Returns the map. */
+function addMap(model, point, morph, decode) {
   byId("plane").hidden = false;
-  const map = makeMap(byId("map"), model, (z) => {
+  const map = new LatentMap(byId("map"), model, new Places(model));
+  const nearby = addNearby(model, point, map);
+  const { places, view } = map;
+  let ring = -1;
+
+  const ends = () => morph.ends.map((end) => end.z);
+  const mark = (n) => {
+    ring = n;
+    map.draw(point.z, ends(), ring);
+    nearby.browse(n);
+  };
+  const goTo = (z) => {
     morph.stop();
     point.show(z);
+  };
+  const hold = (isPinned) => {
+    map.isPinned = isPinned;
+    byId("pin").ariaPressed = String(isPinned);
+    mark(-1);
+  };
+  const pin = (z) => {
+    const name = model.latents === 2 ? `z = (${number(z[0])}, ${number(z[1])})` : "a place picked on the map";
+    const pixels = decode(z, point.y).map((value) => 255 * value);
+    morph.pick({ pixels, shape: model.shape, z: Float32Array.from(z), label: point.y, name });
+    hold(true);
+    point.rest();
+  };
+  const toggle = () => (map.isPinned ? hold(false) : pin(point.z));
+
+  addGestures(map, {
+    hover: (place) => (map.isPinned ? mark(places.nearestOnMap(place)) : goTo(places.lift(place))),
+    leave: () => { if (ring >= 0) mark(-1); },
+    slide(place) {
+      if (map.isPinned) hold(false);
+      goTo(places.lift(place));
+    },
+    click(place) {
+      if (map.isPinned) hold(false);
+      else pin(places.lift(place));
+    },
+    tap(place, isAtPoint) {
+      if (map.isPinned && isAtPoint) hold(false);
+      else pin(places.lift(place));
+    },
+    walk(step) {
+      const z = places.walk(point.z, step);
+      const place = places.snaps ? places.project(z) : view.within(z);
+      goTo(places.snaps ? z : place);
+      view.follow(place);
+      map.redraw();
+    },
+    pin: toggle,
+  });
+  byId("pin").addEventListener("click", toggle);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && map.isPinned && !document.querySelector("dialog[open], :popover-open")) hold(false);
   });
   point.views.push(() => {
-    map.draw(point.z, morph.ends.map((end) => end.z));
-    const label = map.nearest(point.z);
-    const near = label < 0 ? "" : `nearest test image: ${model.classes[label]}`;
-    byId("where").textContent = `z = (${number(point.z[0])}, ${number(point.z[1])})`;
-    byId("near").textContent = near;
-    byId("digit").ariaLabel = `Decoded image at ${byId("where").textContent}; ${near}`;
+    map.draw(point.z, ends(), ring);
+    nearby.draw();
   });
   if (model.classes.length <= 20) addLegend(model.classes, map);
-  return map;
+  return Object.assign(map, { hold });
 }
 
 /** A button for each class, which shows only that class on the map while it is pressed. */
@@ -96,18 +146,16 @@ function addClasses(classes, point, morph) {
 }
 
 /** A function that goes to the next draw from the prior: the next one decoded beforehand where there is no decoder. */
-function drawer(model, point, starts) {
-  const limited = model.bank && !model.map; // which holds the images to start from first
-  const draws = unpack(limited ? model.bank.z : model.draws);
-  const labels = limited && model.conditional ? unpack(model.bank.y) : null;
-  const count = draws.length / model.latents;
-  let drawn = limited ? starts - 1 : -1;
+function drawer({ bank, latents, draws, conditional, classes }, point) {
+  const values = unpack(draws);
+  const count = bank?.draws || values.length / latents;
+  let drawn = -1;
   return () => {
     for (let tries = 0; tries < count; tries++) {
       drawn = (drawn + 1) % count;
-      if (!labels || labels[drawn] === point.y) break;
+      if (!bank?.draws || !conditional || drawn % classes.length === point.y) break;
     }
-    point.show(draws.subarray(drawn * model.latents, (drawn + 1) * model.latents));
+    point.show(values.subarray(drawn * latents, (drawn + 1) * latents));
   };
 }
 
@@ -124,13 +172,13 @@ function startExplorer(model) {
   const decode = makeDecoder(model), starts = unpackStarts(model), point = new Point(model.latents);
   const morph = new Morph(point, starts, model);
   point.views.push(() => paint(byId("digit"), decode(point.z, point.y), model.shape, 255));
-  const map = model.map && addMap(model, point, morph);
-  if (!model.map) point.views.push(() => describePoint(model, point));
-  if (!model.map && !model.bank) addSliders(model, point, morph);
-  if (!model.map && model.bank) document.querySelector(".explorer").classList.add("still");
+  const map = model.map ? addMap(model, point, morph, decode) : null;
+  if (!map) point.views.push(() => describePoint(model, point));
+  if (model.latents !== 2 && !model.bank) addSliders(model, point, morph, decode);
+  if (model.latents !== 2 && model.bank) document.querySelector(".explorer").classList.add(map ? "fixed" : "still");
   if (model.conditional) addClasses(model.classes, point, morph);
   addStarts(model, starts, (start) => morph.pick(start));
-  const random = drawer(model, point, starts.length);
+  const random = drawer(model, point);
   byId("random").addEventListener("click", () => {
     morph.stop();
     random();
@@ -146,7 +194,12 @@ function startExplorer(model) {
     byId("timing").dataset.milliseconds = milliseconds;
   }
   const drawing = model.drawing.encoder && addDrawing(model, decode, point, morph, map);
-  window.vae = { decode, point, drawing, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
+  addLinks(model, point, ({ z, y }) => {
+    morph.stop();
+    point.show(z, y);
+    map?.hold(true);
+  });
+  window.vae = { decode, point, morph, map, drawing, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
 }
 
 if (data.explorer) startExplorer(data.explorer);

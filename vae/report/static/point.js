@@ -2,6 +2,7 @@
 // The point z that the explorer shows, and the morph that moves it between two test images.
 
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+const REST = 250; // milliseconds without a move, after which the point is at rest
 const LAP = 2600; // milliseconds from one end of a morph to the other
 
 /** A number with two decimals. */
@@ -31,11 +32,13 @@ function fill(slider, value) {
 /** A place z in latent space, the class y that a conditional decoder is given, and the views that follow them. */
 class Point {
   #due = 0;
+  #rest = 0;
 
   constructor(latents) {
     this.z = new Float32Array(latents);
     this.y = 0;
     this.views = [];
+    this.whenAtRest = []; // called once it has not moved for a while, for what takes long or would be too much at each frame
   }
 
   /** Go to z, and to class y; the views follow with the next frame. */
@@ -45,11 +48,21 @@ class Point {
     this.#due ||= requestAnimationFrame(() => {
       this.#due = 0;
       for (const view of this.views) view();
+      clearTimeout(this.#rest);
+      this.#rest = setTimeout(() => this.rest(), REST);
     });
+  }
+
+  rest() {
+    clearTimeout(this.#rest);
+    for (const settle of this.whenAtRest) settle();
   }
 }
 
-/** The straight line between the two test images that were picked last; its class is that of the nearer one. */
+/**
+ * The straight line between the two ends that were picked last; its class is that of the nearer one. An end is a test
+ * image or any other place: {pixels, z, label}, and optionally a `name`, and a `shape` if it isn't that of the starts.
+ */
 class Morph {
   #playing = 0;
 
@@ -71,7 +84,7 @@ class Morph {
     this.#place(t);
   }
 
-  /** Make a test image the end of the line and go there; the line now starts at what was its end. */
+  /** Make this the end of the line and go there; the line now starts at what was its end. */
   pick(start) {
     this.stop();
     this.ends = [this.ends[1], start];
@@ -114,9 +127,9 @@ class Morph {
 
   #drawEnds() {
     ["from", "to"].forEach((id, i) => {
-      paint(byId(id).firstElementChild, this.ends[i].pixels, this.ends[i].shape ?? this.starts.shape, 1);
-      const name = this.classes[this.ends[i].label] ?? "unlabelled";
-      byId(id).ariaLabel = `Go to the morph's ${i ? "end" : "start"}: test image of class ${name}`;
+      const { pixels, shape = this.starts.shape, label, name } = this.ends[i];
+      paint(byId(id).firstElementChild, pixels, shape, 1);
+      byId(id).ariaLabel = `Go to the morph's ${i ? "end" : "start"}: ${name ?? `test image of class ${this.classes[label] ?? "unlabelled"}`}`;
     });
   }
 }

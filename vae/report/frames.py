@@ -1,0 +1,143 @@
+"""The epochs to scrub through in the report: each with its samples and the places of some test images.
+
+Shapes: F epochs, M test images, N samples, C channels, H height, W width, D latent_dim.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vae.data.datasets import Splits
+from vae.evaluation.latents import MIN_SPREAD, principal_axes
+from vae.model.vae import VAE
+from vae.plots.snapshots import Snapshot, read_snapshot, snapshots_of
+from vae.report.latents import MARGIN
+from vae.report.nets import blob
+from vae.report.page import as_data_address, thinned
+from vae.system.errors import plain
+from vae.system.files import FileError
+
+MAX_FRAMES = 24
+MAX_BYTES = 375_000  # of sheets and places: 0.5 MB as base64
+SIZES = ((24, 8), (24, 6), (16, 6), (12, 6), (12, 4), (6, 4), (2, 2))  # epochs, and rows of samples: the first that fit
+LEVELS, COLORS = 16, 64  # of grey images, and of others
+
+
+def describe(
+    run_dir: Path, model: VAE, splits: Splits, mu: Tensor, rows: list[dict[str, Any]]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The epochs as plain values for JSON, or `None` if fewer than two were kept; and the names of damaged files.
+
+    Args:
+        run_dir: the run's folder.
+        model: what the run has ended with.
+        splits: the data; the test split's first images are those whose means were kept.
+        mu: the posterior means of the test split, (N, D).
+        rows: the lines of metrics.jsonl, one an epoch: what was kept of later epochs is left out.
+    """
+    snapshots, damaged = _read(run_dir, model, len(splits.test), last_epoch=len(rows))
+    if len(snapshots) < 2:
+        return None, damaged
+    for count, height in SIZES:
+        epochs = thinned(list(snapshots), count)
+        kept = [snapshots[epoch] for epoch in epochs]
+        sheet, layout = _sheet(kept, height, is_square=not model.num_classes)
+        images = len(kept[0].mu)
+        if len(sheet) + 4 * images * len(kept) <= MAX_BYTES:
+            break
+    else:
+        return None, damaged
+    centre, axes, titles = _plane(mu.float().cpu())
+    places = torch.stack([_project(torch.tensor(frame.mu).float(), centre, axes) for frame in kept])  # (F, M, 2)
+    corner, side = _square(places.flatten(0, 1))
+    return {
+        "epochs": epochs,
+        "losses": [-rows[epoch - 1]["test/elbo"] for epoch in epochs],
+        "sheet": as_data_address(sheet),
+        **layout,
+        "places": blob(((places - corner) / side).clamp(0, 1).mul(65535).round(), "uint16"),
+        "left": corner[0].item(),
+        "bottom": corner[1].item(),
+        "side": side,
+        "titles": titles,
+        "labels": blob(splits.test.labels[:images], "uint16"),
+        "classes": [plain(name) for name in splits.class_names],
+    }, damaged
+
+
+def _read(run_dir: Path, model: VAE, images: int, *, last_epoch: int) -> tuple[dict[int, Snapshot], list[str]]:
+    """At most MAX_FRAMES of a run's snapshots by epoch, evenly spaced, of one shape; and the names of those unread."""
+    paths = [(epoch, path) for epoch, path in snapshots_of(run_dir).items() if 0 < epoch <= last_epoch]
+    frames: dict[int, Snapshot] = {}
+    damaged = []
+    for epoch, path in reversed(thinned(paths, MAX_FRAMES)):
+        try:
+            frame = read_snapshot(path)
+        except FileError:
+            damaged.append(path.name)
+            continue
+        is_of_model = frame.samples.shape[1] == model.image_shape[0] and frame.mu.shape[1] == model.latent_dim
+        last = next(iter(frames.values()), frame)
+        if is_of_model and 1 < len(frame.mu) <= images and _layout(frame) == _layout(last):
+            frames[epoch] = frame
+        else:
+            damaged.append(path.name)
+    return dict(sorted(frames.items())), sorted(damaged)
+
+
+def _layout(frame: Snapshot) -> tuple[object, ...]:
+    return frame.samples.shape, frame.mu.shape, frame.columns
+
+
+def _sheet(frames: list[Snapshot], height: int, *, is_square: bool) -> tuple[bytes, dict[str, int]]:
+    """The samples of all epochs as one PNG, an epoch below the other; and the layout of an epoch.
+
+    Args:
+        frames: of one shape.
+        height: rows of samples, at most.
+        is_square: whether columns are left out as rows are; they are classes where they are not.
+    """
+    columns = frames[0].columns
+    grids = [frame.samples.reshape(-1, columns, *frame.samples.shape[1:]) for frame in frames]
+    grid = np.stack(grids)[:, :height, : min(height, columns) if is_square else columns]  # (F, rows, columns, C, H, W)
+    _, rows, columns, channels, h, w = grid.shape
+    pixels = grid.transpose(0, 1, 4, 2, 5, 3).reshape(-1, columns * w, channels)
+    if channels == 1:
+        picture = Image.fromarray(
+            ((pixels[..., 0].astype(np.uint16) * (LEVELS - 1) + 127) // 255).astype(np.uint8), "P"
+        )
+        picture.putpalette([level * 255 // (LEVELS - 1) for level in range(LEVELS) for _ in range(3)])
+    else:
+        picture = Image.fromarray(pixels).quantize(COLORS, dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    picture.save(stream, format="png", optimize=True)
+    return stream.getvalue(), {"rows": rows, "columns": columns, "width": columns * w, "height": rows * h}
+
+
+def _plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
+    """Origin (D,), axes (2, D) or fewer, and their titles: two latents themselves, of more their principal axes."""
+    latent_dim = mu.shape[1]
+    if latent_dim <= 2 or mu.std(0).max() < MIN_SPREAD:
+        return torch.zeros(latent_dim), torch.eye(latent_dim)[:2], ("z1", "z2" if latent_dim > 1 else "")
+    centre, axes, _ = principal_axes(mu.numpy())
+    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), ("PC 1", "PC 2")
+
+
+def _project(mu: Tensor, centre: Tensor, axes: Tensor) -> Tensor:
+    """Places (M, 2) of means (M, D) on a plane; those on a line are spread evenly across it."""
+    places = (mu - centre) @ axes.T
+    return torch.column_stack([places, torch.linspace(-2, 2, len(mu))]) if len(axes) == 1 else places
+
+
+def _square(places: Tensor) -> tuple[Tensor, float]:
+    """Lower left corner (2,) and side of a square around places (n, 2), except for a few far out."""
+    low, high = (torch.quantile(places, level, dim=0) for level in (0.001, 0.999))
+    half = ((high - low).max() / 2 * (1 + 2 * MARGIN)).clamp(min=1)
+    return (low + high) / 2 - half, 2 * half.item()
