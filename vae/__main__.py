@@ -1,29 +1,32 @@
 """The program: `vae`, `python -m vae` and `python main.py` are this `main`."""
 
-import os
 import sys
 
 from vae.config.cli import parse_args, parse_command
+from vae.config.packages import TRAINING, packages_of
 from vae.system.errors import UserError, one_line, tell
+from vae.system.extras import require
+from vae.system.streams import outlive_screen
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the arguments and run what they ask for; print a person's mistake as one line. Returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:  # this process is the program's own
+        argv = sys.argv[1:]
+        outlive_screen()
     try:
         if options := parse_command(argv):
+            require(options.name, *packages_of(options))
             _say_starting(quiet=options.quiet or not options.opens_models)
             from vae.commands import execute  # imported here because --help and wrong flags need no torch
 
             return execute(options)
         given = parse_args(argv)
+        require("training", *TRAINING)
         _say_starting(quiet=given.get("quiet", False))
         from vae.runs.launch import resume, train
 
         return resume(given) if "resume" in given else train(given)
-    except BrokenPipeError:  # the reader has left (`--help all | head`); nothing more is written, at exit neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk
         tell(f"error: {one_line(error)}")
         return getattr(error, "exit_code", 1)

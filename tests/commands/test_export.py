@@ -120,8 +120,8 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
         monkeypatch.setitem(sys.modules, package, None)
     assert use("export", run_dir, "--format", format, "--output", tmp_path / "x") == 1
     message = capsys.readouterr().err
-    needed = " ".join(module.FORMATS[format].packages)
-    assert message == f"error: --format {format} needs {' and '.join(packages)}: pip install {needed}\n"
+    names = " ".join(packages)
+    assert message == f"error: --format {format} needs {' and '.join(packages)}: pip install {names}\n"
     assert not (tmp_path / "x").exists()
     if format == "safetensors":
         (tmp_path / "x.safetensors").touch()

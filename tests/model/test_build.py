@@ -9,6 +9,7 @@ from vae.data.pixels import to_pixels
 from vae.model.build import build_model, load_model, start_from_images
 from vae.system import weights
 from vae.system.checkpoint import CheckpointError
+from vae.system.errors import one_line
 from vae.system.files import FileError
 
 
@@ -99,12 +100,22 @@ def test_a_file_that_is_cut_or_none_of_ours_is_refused_in_one_line(tmp_path):
             load_model(gone)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e36])
 def test_weights_that_are_no_numbers_or_of_another_type_are_refused(tmp_path, value):
     exported(tmp_path / "x.safetensors")
     description = weights.load(tmp_path / "x.safetensors")
     tensors = description.pop("model_state")
     for change in (lambda tensor: tensor * value, lambda tensor: tensor.double()):
         weights.save(tmp_path / "x.safetensors", {name: change(it) for name, it in tensors.items()}, description)
-        with pytest.raises(CheckpointError, match=r"not all finite numbers|are not those of"):
+        with pytest.raises(CheckpointError, match=r"not all numbers below|are not those of"):
             load_model(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("layers", [1000, 1_000_000])
+def test_a_checkpoint_that_claims_many_layers_is_refused_before_any_is_made(tmp_path, monkeypatch, layers):
+    path = tmp_path / "x.safetensors"
+    exported(path, config=configure({"hidden_dims": (4,)}).to_dict() | {"hidden_dims": (4,) * layers})
+    monkeypatch.setattr("torch.nn.Module.__init__", lambda *args, **options: pytest.fail("a module was made"))
+    with pytest.raises(FileError) as refusal:
+        load_model(path)
+    assert len(one_line(refusal.value)) < 700

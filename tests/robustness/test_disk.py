@@ -14,6 +14,7 @@ from small_runs import MAIN, QUICK, load_state, run_main
 from main import main
 from vae.system.console import Console
 from vae.system.files import FileError
+from vae.system.program import PROGRAM
 
 COMMANDS = {
     "evaluate": ["--num_importance_samples", "0"],
@@ -47,6 +48,7 @@ def largest_file(size):
 def assert_one_line(capture):
     err = capture.readouterr().err
     assert err.startswith("error: can't ") and err.count("\n") == 1, err
+    return err
 
 
 def scratch_files(folder):
@@ -56,10 +58,11 @@ def scratch_files(folder):
 def assert_goes_on(root, capture):
     """What failed in one line and left nothing half-written ends now that there is room."""
     run_dir = root / "outputs/full"
-    assert_one_line(capture)
+    err = assert_one_line(capture)
     assert not scratch_files(root)
     if (run_dir / "checkpoints/last.pt").exists():
         load_state(run_dir)
+        assert f"continue with  {PROGRAM} --resume {run_dir}\n" in err
         assert main(["--resume", str(run_dir), "--quiet"]) == 0
     else:
         assert run_main(root, *EACH_EPOCH, "--overwrite") == 0

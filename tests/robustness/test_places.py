@@ -43,6 +43,8 @@ def test_odd_run_names_are_names(tmp_path, name):
 
 
 def test_names_that_lead_elsewhere_are_refused(tmp_path, capsys):
+    assert run_main(tmp_path, *SHORT, "--run_name", "a?") == 2
+    assert r'/ \ : * ? " < > |' in capsys.readouterr().err
     names = ["..", ".", "../x", "/tmp/x", "a/b", "a\\b", "C:x", "latest", " x", "-x", "x\0", "x\n", "n" * 121, "é" * 61]
     for name in names:
         assert run_main(tmp_path, *SHORT, f"--run_name={name}") == 2, name
@@ -93,7 +95,9 @@ def test_a_relative_data_dir_holds_from_another_working_directory(tmp_path, monk
     assert main([*SHORT, *flags, "--tsne_samples", "10"]) == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert main(["--resume", "../o/x", "--num_epochs", "2", "--quiet"]) == 0
+    resume = ["--resume", "../o/x", "--num_epochs", "2", "--quiet"]
+    assert main(resume) == 2 and f"--log_dir {tmp_path}/l" in capsys.readouterr().err
+    assert main([*resume, "--log_dir", "../l"]) == 0
     assert main(["evaluate", "--num_importance_samples", "0", "--run", "../o/x", "--quiet", "--device", "cpu"]) == 0
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -128,17 +132,69 @@ def test_a_run_in_training_is_not_overwritten(finished_run, tmp_path, capsys):
     assert files_below(tmp_path) == before
 
 
-def test_a_checkpoint_s_log_folder_is_written_only_if_it_is_one(finished_run, tmp_path, capsys):
-    """A stranger's checkpoint says where its logs go."""
+def test_a_log_folder_is_written_only_if_it_is_one(finished_run, tmp_path, capsys):
     run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
     (tmp_path / "home/whole/00001").mkdir(parents=True)
     (tmp_path / "home/whole/thesis.tex").write_text("precious")
-    state = load_state(run_dir)
-    state["places"]["log_dir"] = str(tmp_path / "home")
-    torch.save(state, run_dir / "checkpoints/last.pt")
     before = files_below(tmp_path / "home")
-    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    flags = ["--num_epochs", "5", "--quiet", "--log_dir", str(tmp_path / "home")]
+    assert main(["--resume", str(run_dir), *flags]) == 1
     assert "holds more than TensorBoard" in capsys.readouterr().err and files_below(tmp_path / "home") == before
+
+
+STRANGE = {
+    "logs": {"places": {"log_dir": "../../home"}},
+    "logs of an older run": {"places": {}, "config": {"log_dir": "home"}},
+    "a download": {"places": {"data_dir": "../../home"}, "config": {"dataset": "mnist"}},
+    "a classifier": {"places": {"data_dir": "../../home"}, "config": {"final_eval": True}},
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_place_that_only_a_checkpoint_names_is_not_written_and_its_flag_is_named(
+    finished_run, tmp_path, monkeypatch, capsys, kind
+):
+    run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    state = load_state(run_dir)
+    state["places"] = {"data_dir": "../../data", "log_dir": "../../runs", **STRANGE[kind]["places"]}
+    state["places"] = STRANGE[kind]["places"] and state["places"]
+    state["config"] |= STRANGE[kind].get("config", {})
+    torch.save(state, run_dir / "checkpoints/last.pt")
+    before = files_below(tmp_path)
+    assert main(["--resume", "outputs/whole", "--num_epochs", "5", "--quiet"]) == 2
+    flag = "log_dir" if "logs" in kind else "data_dir"
+    assert f"--resume outputs/whole --{flag} home\n" in capsys.readouterr().err and files_below(tmp_path) == before
+    if kind == "a download":
+        assert main(["evaluate", "--run", "outputs/whole", "--output", "x.json", "--quiet"]) == 1
+        assert "name their folder with --data_dir" in capsys.readouterr().err and files_below(tmp_path) == before
+
+
+def test_a_place_that_only_a_file_of_several_seeds_names_is_not_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "--seeds", "0", "1", "--run_name", "x", "--quiet"]) == 0
+    source = tmp_path / "outputs/x/seeds.json"
+    content = json.loads(source.read_text())
+    assert content["places"]["log_dir"] == "../../runs/x"
+    for seeds in ([0, 1], [0, 1, 2]):
+        places = content["places"] | {"log_dir": "../../home/x"}
+        source.write_text(json.dumps(content | {"seeds": seeds, "places": places}))
+        shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
+        assert main(["--resume", "outputs/x", "--num_epochs", "2", "--quiet"]) == 2
+        assert "--resume outputs/x --log_dir home\n" in capsys.readouterr().err and not (tmp_path / "home").exists()
+        shutil.move(tmp_path / "elsewhere", tmp_path / "runs")
+    assert main(["--resume", "outputs/x", "--num_epochs", "2", "--quiet"]) == 0  # the logs lie where they are expected
+    assert not (tmp_path / "home").exists() and json.loads(source.read_text())["places"] == content["places"]
+
+
+def test_a_run_with_absolute_places_that_was_moved_with_its_logs_goes_on_there(finished_run, tmp_path):
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    before = files_below(finished_run)
+    assert main(["--resume", str(tmp_path / "outputs/whole"), "--num_epochs", "5", "--quiet"]) == 0
+    assert files_below(finished_run) == before and len(list((tmp_path / "runs/whole").glob("events*"))) > 1
+    assert load_state(tmp_path / "outputs/whole")["places"]["log_dir"] == "../../runs"
 
 
 @pytest.mark.slow
@@ -210,7 +266,8 @@ def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(finished_run, tmp
     run_dir = shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/whole")
     (tmp_path / "thesis.tex").write_text("precious")
     (run_dir / ".lock").symlink_to(tmp_path / "thesis.tex")
-    assert main(["--resume", str(run_dir), "--num_epochs", "5", "--quiet"]) == 1
+    flags = ["--num_epochs", "5", "--quiet", "--log_dir", str(tmp_path / "runs")]
+    assert main(["--resume", str(run_dir), *flags]) == 1
     assert "can't write" in capsys.readouterr().err and (tmp_path / "thesis.tex").read_text() == "precious"
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from small_runs import assert_same_state, load_state, read_events, run_main
 from main import main
 from vae import load_model
 from vae.system import checkpoint
-from vae.system.stopping import Stopped
+from vae.system.stopping import Stopped, Stopper
 from vae.training import learner as learner_module
 
 pytestmark = pytest.mark.usefixtures("no_finish")
@@ -42,9 +43,9 @@ def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypat
     assert steps == [1, 2, 3, 4] and "after epoch 2 of 4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
-    finished_run, tmp_path, monkeypatch, capsys, number, code
+    finished_run, tmp_path, monkeypatch, capsys, request, number, code
 ):
     real, epochs = learner_module.train_epoch, []
 
@@ -59,16 +60,28 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
         return real(*args, on_batch=batch, **kwargs)
 
     monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
-    before = signal.getsignal(number)
+    before = signal.default_int_handler
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, before)))  # it may be ignored here
     assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
     assert signal.getsignal(number) is before
     out = capsys.readouterr().out
     assert "after epoch 2 of 4" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
+    stopped = tmp_path / "outputs/cut/stopped.txt"
+    assert "after epoch 2 of 4" in stopped.read_text() and f"--resume {stopped.parent}" in stopped.read_text()
     monkeypatch.setattr(learner_module, "train_epoch", real)
-    assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0
+    assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0 and not stopped.exists()
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
     assert_same_state(whole["model_state"], cut["model_state"])
     assert [event.step for event in read_events(tmp_path / "runs/cut/test").Scalars("losses/-elbo")] == [1, 2, 3, 4]
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(request):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    request.addfinalizer(partial(signal.signal, signal.SIGHUP, before))
+    with Stopper() as stopper:
+        os.kill(os.getpid(), signal.SIGHUP)
+        stopper.check()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 SCHEDULES = "--lr_schedule cosine --lr_warmup_epochs 1 --kl_warmup_epochs 2"

@@ -71,8 +71,11 @@ def test_where_data_is_fetched_again_the_flag_that_spares_it_is_named(finished_r
     caplog.set_level(logging.INFO)
     state = load_state(finished_run / "outputs/whole")
     torch.save({**state, "config": {**state["config"], "dataset": "mnist", "data_dir": "gone"}}, tmp_path / "x.pt")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="not in gone, where its run had them: name their folder with --data_dir"):
         _ = open_run(tmp_path / "x.pt").splits
+    assert not caplog.messages
+    with pytest.raises(DataError):
+        _ = open_run(tmp_path / "x.pt", data_dir="gone").splits
     assert "MNIST is not in gone/MNIST/raw (--data_dir)" in caplog.messages[0]
 
 

@@ -28,7 +28,8 @@ def terminal_of_40_columns(monkeypatch):
 
 
 def test_a_reader_that_leaves_does_not_end_the_program():
-    code = "import sys; from vae.system.console import Console\nconsole = Console()\n"
+    code = "import sys; from vae.system.console import Console; from vae.system.streams import outlive_screen\n"
+    code += "outlive_screen()\nconsole = Console()\n"
     code += "for number in range(50_000): console.say(str(number))\nprint('went on', file=sys.stderr)"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vae.commands.session import Session
+from vae.config.config import Config
 from vae.config.options import Evaluate
 from vae.runs import scorecard
 from vae.system.files import write_json
@@ -22,7 +25,7 @@ def run(session: Session, options: Evaluate) -> None:
             trained.splits,
             protocol=trained.protocol,
             binarize=trained.config.binarize,
-            data_dir=trained.data_dir,
+            data_dir=trained.data_dir if trained.may_write_data else Path(Config.data_dir),
             num_importance_samples=samples,
             console=session.console,
         )

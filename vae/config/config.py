@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +50,7 @@ class Config:
     arch: str = model_knob("mlp", "dense or convolutional networks", choices=("mlp", "conv"))
     latent_dim: int = model_knob(2, "number of latent variables", low=1, high=4096)
     hidden_dims: tuple[int, ...] = model_knob(
-        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", low=1, high=65536
+        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", low=1, high=65536, most=1000
     )
     base_channels: int = model_knob(64, "conv: channels of each hidden layer", low=1, high=4096)
     activation: str = model_knob("relu", "activation function between layers", choices=ACTIVATIONS)
@@ -225,10 +226,10 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """Refuse seeds that can't be trained one after another."""
     if len(seeds) < 2:
         raise UsageError(f"--seeds {' '.join(map(str, seeds))}: give two or more, or one with --seed")
-    for seed in seeds:
+    for seed, count in Counter(seeds).items():
         if not 0 <= seed <= SEED_MAX:
             raise UsageError(f"--seeds {seed}: must be from 0 to {SEED_MAX}")
-        if seeds.count(seed) > 1:
+        if count > 1:
             raise UsageError(f"--seeds names {seed} more than once")
 
 

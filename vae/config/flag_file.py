@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vae.config.config import PLACES
 from vae.system.errors import UsageError
+from vae.system.extras import require
 
 if TYPE_CHECKING:
     import yaml
@@ -39,6 +40,7 @@ def read_flag_file(path: str) -> FlagFile:
     Raises:
         UsageError: there is no such file, or it isn't a flat mapping; the message names the file and the line.
     """
+    require("--config", "pyyaml")
     import yaml  # imported here to keep --help fast
 
     try:

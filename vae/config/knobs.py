@@ -33,16 +33,18 @@ def knob(
     metavar: str | None = None,
     items: type | None = None,
     count: int | None = None,
+    most: int | None = None,
     positional: bool = False,
 ) -> Any:
     """A dataclass field that carries its own documentation and bounds (`low`/`high` inclusive, `above`/`below` not).
 
-    A tuple takes several values: if its default is empty, `items` is their type; `count` is how many there must be.
+    A tuple takes several values: if its default is empty, `items` is their type; `count` is how many there must be,
+    `most` how many there may be.
     A `positional` one is given without its flag: `compare RUN RUN`.
     """
     bounds = {"low": low, "high": high, "above": above, "below": below}
     metadata: dict[str, Any] = {"help": help, "group": group, "bounds": bounds, "choices": choices, "metavar": metavar}
-    metadata |= {"items": items, "count": count, "positional": positional}
+    metadata |= {"items": items, "count": count, "most": most, "positional": positional}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -79,7 +81,8 @@ def check_run_name(name: str) -> None:
     if len(name.encode()) > 120:
         raise UsageError(f"--run_name is {len(name.encode())} bytes long: at most 120")
     if name != name.strip() or name.startswith((".", "-")) or re.search(r'[/\\:*?"<>|]', name):
-        raise UsageError(f"--run_name {name!r}: expected a folder name, without separators or a leading dot or dash")
+        refused = 'a space at either end, a dot or dash at the start, or any of / \\ : * ? " < > |'
+        raise UsageError(f"--run_name {name!r}: expected a folder's name, without {refused}")
     if name in ("latest", "gallery"):
         raise UsageError(f"--run_name {name!r} is reserved: choose another")
 
@@ -95,6 +98,8 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
         raise UsageError(f"{flag}: expected at least one value")
     if value and count and len(value) != count:
         raise UsageError(f"{flag}: expected {count} values, not {len(value)}")
+    if len(value) > (field.metadata["most"] or len(value)):
+        raise UsageError(f"{flag}: expected at most {field.metadata['most']:,} values, not {len(value):,}")
     for item in value:
         _check_item(field, item)
 

@@ -19,6 +19,7 @@ from vae.data.larochelle import COUNTS, find_labels, have_static_files, read_ama
 from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
 from vae.system import memory
 from vae.system.errors import UsageError, plain
+from vae.system.extras import require
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -87,6 +88,14 @@ class Splits:
     def to(self, device: torch.device) -> Splits:
         """Return the same with every tensor on `device`."""
         return self.map(lambda split: split.to(device))
+
+
+def would_download(dataset: str, data_dir: Path, *, binarize: str) -> bool:
+    """Whether `load_splits` would download a data set into `data_dir`."""
+    if binarize == "static" and dataset in ("mnist", "auto") and have_static_files(data_dir):
+        return False
+    folder = FOLDERS.get("mnist" if dataset == "auto" else dataset)
+    return folder is not None and len(find_idx_files(data_dir / folder / "raw")) < len(FILES)
 
 
 def load_splits(
@@ -177,6 +186,7 @@ def _pair(arrays: dict[str, Tensor]) -> tuple[Split, Split]:
 
 def _load_digits() -> tuple[Split, Split]:
     """Load scikit-learn's 1,797 digits, enlarged from 8×8 pixels to 28×28 and split into 1,437 and 360, stratified."""
+    require("--dataset digits", "scikit-learn")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

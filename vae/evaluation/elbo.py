@@ -13,9 +13,10 @@ from torch import Tensor
 
 from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
-from vae.model.losses import Terms, gaussian_kl_per_dim
+from vae.model.losses import Terms, gaussian_kl, gaussian_kl_per_dim
 from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
+from vae.system.errors import UserError
 
 EVAL_SEED = 0
 CHUNK = 1000  # images at a time; the scores don't depend on it
@@ -113,10 +114,20 @@ def score_images(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int
     return Terms(torch.cat(recons), torch.cat(kls))
 
 
+class EvaluationError(UserError):
+    """A model whose latents or scores are not finite."""
+
+
 @torch.no_grad()
 def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
-    """mu and logvar of q(z|x) for every image of a split, (N, D) each, float32."""
+    """mu and logvar of q(z|x) for every image of a split, (N, D) each, float32.
+
+    Raises:
+        EvaluationError: the KL from a standard normal is not finite, so neither are squares of distances.
+    """
     model.eval()
     chunks = zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True)
-    mu, logvar = zip(*(model.encode(to_pixels(images), y) for images, y in chunks), strict=True)
-    return torch.cat(mu), torch.cat(logvar)
+    mu, logvar = map(torch.cat, zip(*(model.encode(to_pixels(images), y) for images, y in chunks), strict=True))
+    if not gaussian_kl(mu, logvar).isfinite().all():
+        raise EvaluationError("this model is useless: its latents are too large, or no numbers at all")
+    return mu, logvar

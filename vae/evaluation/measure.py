@@ -17,20 +17,15 @@ from torch import Tensor
 from vae.data.datasets import Split, Splits
 from vae.data.pixels import BINARIZE_SEED, draw_once
 from vae.evaluation.classifier import ClassifierError
-from vae.evaluation.elbo import EVAL_SEED, evaluate, posterior
+from vae.evaluation.elbo import EVAL_SEED, EvaluationError, evaluate, posterior
 from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
 from vae.evaluation.likelihood import ImageBounds, importance_bounds, mse_log_normalizer
 from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
-from vae.system.errors import UserError
 from vae.system.stopping import raise_if_stopped
 from vae.system.wording import plural
 
 MIN_ESS, MAX_BIAS = 5, 0.1  # limits beyond which importance sampling is not to be trusted: see `likelihood_warnings`
-
-
-class EvaluationError(UserError):
-    """A model whose scores are not finite."""
 
 
 def evaluate_all(

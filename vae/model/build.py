@@ -17,6 +17,7 @@ from vae.system import checkpoint, weights
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 
+LARGEST = 1e18  # of weights: products of two larger ones overflow
 MEAN_EPS = 0.001  # the mean image is kept this far from 0 and 1: pixels that are always black get a finite logit
 
 
@@ -70,7 +71,8 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     """Build the model of a loaded checkpoint: on the CPU, in eval mode, its parameters without gradients.
 
     Raises:
-        CheckpointError: the weights don't fit the stored configuration, or are not finite; the message names `source`.
+        CheckpointError: the weights don't fit the stored configuration, or are too large or no numbers; the message
+            names `source`.
     """
     config = stored_config(state["config"], source)
     channels, height, width = state["image_shape"]
@@ -78,8 +80,11 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     misfit = CheckpointError(f"{source}: its weights are not those of a {config.model_name}")
     if not all(isinstance(name, str) and checkpoint.is_weight(tensor) for name, tensor in tensors.items()):
         raise misfit
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise CheckpointError(f"{source}: its weights are not all finite numbers, so the model is useless")
+    layers = len(config.hidden_dims) * (config.arch == "mlp") + config.num_couplings * (config.prior == "flow")
+    if layers > len(tensors):  # a file of few bytes can claim many; each of them would be made
+        raise misfit
+    if not all((tensor.abs() < LARGEST).all() for tensor in tensors.values()):
+        raise CheckpointError(f"{source}: its weights are not all numbers below {LARGEST:g}, so the model is useless")
     try:
         with torch.device("meta"):  # shapes without memory: a damaged file can't make us allocate what it claims
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])

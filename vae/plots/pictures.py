@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +113,21 @@ class Pictures:
             charts.draw_scatter(self._epoch_path("latent_scatter", row), **self._scatter_of(test, mu, row, limit=FRAME))
         return sheets
 
-    @torch.no_grad()
-    def draw_closing(self, model: VAE, rows: list[Row], mu: Tensor) -> None:
-        """Draw the pictures of a run's end, except t-SNE; `mu` (N, D) are the test split's posterior means."""
-        row = rows[-1]
-        self._draw_samples(self.run_dir / "samples.png", model, row)
-        self._draw_reconstructions(self.run_dir / "reconstructions.png", model, row)
-        curves = self.run_dir / "loss_curves.png"
-        charts.draw_loss_curves(curves, rows, title="Training", subtitle=self._subtitle(row))
-        self._draw_interpolation(model, row)
+    def closing(self, model: VAE, rows: list[Row], mu: Tensor) -> dict[str, Callable[[], object]]:
+        """What draws each picture of a run's end, by its file; `mu` (N, D) are the test split's posterior means."""
+        row, run_dir = rows[-1], self.run_dir
+        curves = partial(charts.draw_loss_curves, run_dir / "loss_curves.png", rows)
+        drawing: dict[str, Callable[[], object]] = {
+            "samples.png": partial(self._draw_samples, run_dir / "samples.png", model, row),
+            "reconstructions.png": partial(self._draw_reconstructions, run_dir / "reconstructions.png", model, row),
+            "loss_curves.png": partial(curves, title="Training", subtitle=self._subtitle(row)),
+            "interpolation.png": partial(self._draw_interpolation, model, row),
+        }
         if model.latent_dim == 2:
-            charts.draw_scatter(self.run_dir / "latent_scatter.png", **self._scatter_of(self.splits.test, mu, row))
-            self._draw_manifold(model, row, mu)
+            scatter = self._scatter_of(self.splits.test, mu, row)
+            drawing["latent_scatter.png"] = partial(charts.draw_scatter, run_dir / "latent_scatter.png", **scatter)
+            drawing["manifold.png"] = partial(self._draw_manifold, model, row, mu)
+        return drawing
 
     def draw_side_by_side(self, model: VAE, row: Row) -> None:
         """Draw originals left, reconstructions right."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vae.evaluation.elbo import posterior
@@ -14,18 +17,33 @@ from vae.runs import report, scorecard, summary
 from vae.runs.folders import Folders
 from vae.runs.tracking import Tracker
 from vae.system.console import Console
+from vae.system.errors import UserError
 from vae.system.files import write_json
-from vae.system.stopping import raise_if_stopped
+from vae.system.stopping import Stopped, raise_if_stopped
 from vae.training.learner import Learner
 
 
 def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, *, console: Console) -> None:
-    """Draw the closing pictures, write results.json and report.html, and print the table of figures."""
-    config, splits, run_dir, epoch = learner.config, learner.splits, folders.run_dir, learner.epoch
+    """Draw the closing pictures, write results.json and report.html, and print the table of figures.
+
+    A picture that fails leaves the others and the figures their turn; what it raised is raised at the end.
+    """
     console.close_bar()
-    mu = draw_pictures(learner, tracker, pictures, console=console)
+    mu, _ = posterior(learner.eval_model, learner.splits.test)
+    drawing = _drawing(learner, tracker, pictures, mu, console=console)
+    conclude = partial(_conclude, learner, folders, tracker, pictures, mu, console=console)
+    console.status("drawing pictures")
+    _do_in_turn([*drawing.items(), ("results.json or report.html", conclude)])
+
+
+def _conclude(
+    learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, mu: Tensor, *, console: Console
+) -> None:
+    """Write results.json, report.html and the scores of `--final_eval`; print their tables."""
+    config, splits, run_dir, epoch = learner.config, learner.splits, folders.run_dir, learner.epoch
     results = summary.results(splits, tracker.rows, protocol=pictures.protocol, parameters=learner.parameters)
     write_json(folders.results, results)
+    console.status("writing the report")
     report.write(run_dir, learner.eval_model, splits, mu, epoch=epoch)
     title = f"done: {splits.title}, {pictures.protocol}, epoch {epoch}"
     console.table(title, summary.closing_table(results, run_dir))
@@ -45,22 +63,39 @@ def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictu
         tracker.log_nll(scores["test"]["nll"]["mean"])
 
 
-def draw_pictures(learner: Learner, tracker: Tracker, pictures: Pictures, *, console: Console) -> Tensor:
-    """Draw the closing pictures and log the embedding. Returns the test split's posterior means (N, D)."""
-    config, splits, run_dir, epoch = learner.config, learner.splits, pictures.run_dir, learner.epoch
-    mu, _ = posterior(learner.eval_model, splits.test)
-    console.status("drawing pictures")
-    pictures.draw_closing(learner.eval_model, tracker.rows, mu)
-    raise_if_stopped()
+def _drawing(
+    learner: Learner, tracker: Tracker, pictures: Pictures, mu: Tensor, *, console: Console
+) -> dict[str, Callable[[], object]]:
+    """What draws the closing pictures, by their names, and logs the embedding."""
+    config, splits, run_dir, row = learner.config, learner.splits, pictures.run_dir, tracker.rows[-1]
+    drawing = pictures.closing(learner.eval_model, tracker.rows, mu)
     if config.gif:
-        animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
-        raise_if_stopped()
+        drawing["the animations"] = lambda: animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
     if config.side_by_side:
-        pictures.draw_side_by_side(load_model(run_dir).to(learner.device), tracker.rows[-1])
-    console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")
-    points, subset = pictures.draw_tsne(mu, tracker.rows[-1], count=config.tsne_samples)
+        drawing["side_by_side.png"] = lambda: pictures.draw_side_by_side(load_model(run_dir).to(learner.device), row)
+
+    def draw_tsne() -> None:
+        console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")
+        points, subset = pictures.draw_tsne(mu, row, count=config.tsne_samples)
+        names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]
+        tracker.log_embedding(points, names, subset.images, learner.epoch)
+
+    drawing["tsne.png"] = draw_tsne
+    return {name: torch.no_grad()(draw) for name, draw in drawing.items()}
+
+
+def _do_in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
+    """Take all steps, each named by what it makes, even where one of them fails, unless a signal has come."""
+    if not steps:
+        return
+    (name, step), *rest = steps
     raise_if_stopped()
-    console.status("writing the report")
-    names = [(splits.class_names or ("unlabelled",))[label] for label in subset.labels.tolist()]
-    tracker.log_embedding(points, names, subset.images, epoch)
-    return mu
+    try:
+        step()
+    except (UserError, Stopped):
+        raise
+    except Exception as error:
+        error.add_note(f"{name} is missing; the rest of the run's end is there, and --resume makes it anew")
+        raise
+    finally:
+        _do_in_turn(rest)

@@ -30,6 +30,7 @@ class Folders:
         self.config = run_dir / "config.json"
         self.metrics = run_dir / "metrics.jsonl"
         self.results = run_dir / "results.json"  # exists only once the run has finished
+        self.stopped = run_dir / "stopped.txt"  # how to go on, after a signal: its sender may have closed the screen
 
     @property
     def to_resume(self) -> Path:
@@ -77,8 +78,27 @@ def create(config: Config, *, suffix: str = "") -> Folders:
     raise FileError(f"can't find a free name like {stem} in {config.output_dir}")
 
 
+def implied(name: str, *run_dirs: Path) -> list[Path]:
+    """The places of data or logs that a command line stands for when it names a run's folder, by these paths.
+
+    They are the defaults of `data_dir` or `log_dir`, in the working directory and beside the run's output folder. Any
+    other place, which only a file of the run names, may be a stranger's choice.
+    """
+    default, places = getattr(Config, name), []
+    for run_dir in run_dirs or (Path(),):
+        output_dir = Folders(run_dir, run_dir).to_resume.parent
+        group = run_dir.relative_to(output_dir).parent if name == "log_dir" else ""  # of several seeds
+        places += [Path(default, group), output_dir.parent / default / group]
+    return places
+
+
+def is_implied(name: str, place: Path, *run_dirs: Path) -> bool:
+    """Whether a place is among those that are `implied`."""
+    return os.path.realpath(place) in map(os.path.realpath, implied(name, *run_dirs))
+
+
 def check_log_path(folders: Folders) -> None:
-    """Refuse a log folder with anything but logs in it: a stranger's checkpoint may name any folder."""
+    """Refuse a log folder with anything but logs in it."""
     if folders.log_path.exists() and not _is_log(folders.log_path):
         raise FileError(f"{folders.log_path} holds more than TensorBoard's logs: move it, or what is in it, elsewhere")
 

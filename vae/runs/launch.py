@@ -12,11 +12,12 @@ from typing import Any
 
 from vae.config import Config, presets
 from vae.config.config import stored_config
+from vae.data.datasets import would_download
 from vae.model.build import model_from_state
 from vae.runs import folders
 from vae.runs.folders import Folders, relative_to_run
 from vae.runs.run import Run
-from vae.runs.seeds import SeedGroup
+from vae.runs.seeds import PLACES, SeedGroup
 from vae.system import checkpoint, memory
 from vae.system.console import Console, short_path
 from vae.system.distributed import process_group
@@ -26,7 +27,7 @@ from vae.system.program import PROGRAM
 from vae.training.divergence import DivergedError
 
 # The knobs that may differ between a run and its continuation; all others define the run.
-RESUMABLE = {"num_epochs", "device", "compile", "threads", "data_dir", "checkpoint_every", "sample_every"}
+RESUMABLE = {"num_epochs", "device", "compile", "threads", "checkpoint_every", "sample_every", *PLACES}
 RESUMABLE |= {"tsne_samples", "gif", "quiet", "final_eval", "num_importance_samples"}
 
 
@@ -39,11 +40,13 @@ def train(given: dict[str, Any]) -> int:
 @memory.explain_out_of_memory()
 def resume(given: dict[str, Any]) -> int:
     """Continue the run in the folder `given["resume"]`, or the runs of `--seeds` in it. Returns the exit code."""
-    given = dict(given)
-    run_dir = Path(os.path.realpath(given.pop("resume")))
+    typed = Path(given["resume"])
+    given = {name: value for name, value in given.items() if name != "resume"}
+    run_dir = Path(os.path.realpath(typed))
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
-    return _resume_seeds(run_dir, given) if folders.is_seeds_dir(run_dir) else _resume_run(run_dir, given)
+    continue_runs = _resume_seeds if folders.is_seeds_dir(run_dir) else _resume_run
+    return continue_runs(run_dir, given, typed=typed)
 
 
 def _train_run(given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: None) -> int:
@@ -61,13 +64,17 @@ def _train_run(given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: 
             return run.train()
 
 
-def _resume_run(run_dir: Path, given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: None) -> int:
-    """Continue a run; `on_begin` is called when nothing is left to refuse."""
+def _resume_run(
+    run_dir: Path, given: dict[str, Any], *, typed: Path, on_begin: Callable[[], None] = lambda: None
+) -> int:
+    """Continue a run, whose folder was `typed` so; `on_begin` is called when nothing is left to refuse."""
     last = run_dir / "checkpoints" / "last.pt"
     state = checkpoint.load(last)
     model_from_state(state, last)  # fails if the weights don't belong to the configuration
     stored = stored_config(state["config"], last)
     config = _continued(stored, given, run_dir=run_dir, relative_dirs=state["places"])
+    given = _with_places(run_dir, typed, config, given)
+    config = dataclasses.replace(config, log_dir=given.get("log_dir", config.log_dir))
     if config.num_epochs < state["epoch"]:
         raise UsageError(f"--num_epochs {config.num_epochs}: the run has reached epoch {state['epoch']} already")
     with (
@@ -78,8 +85,7 @@ def _resume_run(run_dir: Path, given: dict[str, Any], *, on_begin: Callable[[], 
         if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
             console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
         run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
-        if "data_dir" in given:
-            run.relative_dirs["data_dir"] = relative_to_run(run_dir, given["data_dir"])
+        run.relative_dirs |= {name: relative_to_run(run_dir, given[name]) for name in PLACES if name in given}
         on_begin()
         return run.train()
 
@@ -89,11 +95,12 @@ def _train_seeds(given: dict[str, Any]) -> int:
     return _train_group(SeedGroup.create(given), {})
 
 
-def _resume_seeds(run_dir: Path, given: dict[str, Any]) -> int:
+def _resume_seeds(run_dir: Path, given: dict[str, Any], *, typed: Path) -> int:
     _check_one_process()
     group = SeedGroup.open(run_dir)
-    _check_resumable(presets.configure(group.flags), given)
-    return _train_group(group, given)
+    config = presets.configure({**group.flags, **group.places, "output_dir": str(run_dir.parent)})
+    _check_resumable(config, given)
+    return _train_group(group, _with_places(run_dir, typed, config, given))
 
 
 def _check_one_process() -> None:
@@ -139,7 +146,8 @@ def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any]) -> int:
     if not (run_dir / "checkpoints" / "last.pt").exists():
         return _train_run(group.flags_of(seed), on_begin=group.write)
     try:
-        return _resume_run(run_dir, group.changes_of(seed, RESUMABLE) | given, on_begin=group.write)
+        changes = {**group.changes_of(seed, RESUMABLE), **given, **group.places_of_runs}
+        return _resume_run(run_dir, changes, typed=run_dir, on_begin=group.write)
     except FileError as error:
         raise SeedError(f"{error}; to train this seed anew, remove {short_path(run_dir)}") from None
 
@@ -147,13 +155,38 @@ def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any]) -> int:
 def _continued(stored: Config, given: dict[str, Any], *, run_dir: Path, relative_dirs: dict[str, str]) -> Config:
     """The stored configuration with the flags that may change, and its folders as seen from here."""
     _check_resumable(stored, given)
-    dirs = {
-        name: os.path.normpath(run_dir / relative_dirs[name])
-        for name in ("data_dir", "log_dir")
-        if relative_dirs.get(name)
-    }
+    dirs = {name: os.path.normpath(run_dir / relative_dirs[name]) for name in PLACES if relative_dirs.get(name)}
     changed = {name: value for name, value in given.items() if name in RESUMABLE}
     return dataclasses.replace(stored, **{**dirs, "output_dir": str(run_dir.parent), "quiet": False, **changed})
+
+
+def _with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """The flags given, with that of the logs if the run was moved together with them.
+
+    Raises:
+        UsageError: the run would write to a place that only its own files name: they may be a stranger's.
+    """
+    paths, data_dir = (run_dir, Path.cwd() / typed), Path(config.data_dir)
+    written = {"log_dir": Path(config.log_dir)}
+    if config.final_eval or would_download(
+        config.dataset, data_dir, binarize=config.binarize
+    ):  # a classifier, or a download
+        written["data_dir"] = data_dir
+    unnamed = {
+        name: short_path(place)
+        for name, place in written.items()
+        if name not in given and not folders.is_implied(name, place, *paths)
+    }
+    moved = [place for place in folders.implied("log_dir", *paths) if (place / run_dir.name).is_dir()]
+    if moved and unnamed.pop("log_dir", ""):
+        given = {**given, "log_dir": os.path.relpath(moved[0])}
+    if unnamed:
+        flags = " ".join(f"--{name} {shlex.quote(place)}" for name, place in unnamed.items())
+        raise UsageError(
+            f"this run would write to {' and '.join(unnamed.values())}, as its own files say and this command doesn't: "
+            f"name that place, or another, with  {PROGRAM} --resume {shlex.quote(str(typed))} {flags}"
+        )
+    return given
 
 
 def _check_resumable(stored: Config, given: dict[str, Any]) -> None:

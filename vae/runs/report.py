@@ -15,7 +15,7 @@ from vae.runs import record, summary
 from vae.runs.folders import Folders
 from vae.runs.trained import Trained, open_run
 from vae.system.errors import UsageError
-from vae.system.files import FileError, write_atomic
+from vae.system.files import write_atomic
 
 
 def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None = None) -> Path:
@@ -34,8 +34,6 @@ def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None
     if not trained.epoch:
         raise UsageError(f"{trained.run_dir}: no epoch is done yet, so there is nothing to report")
     mu, _ = posterior(trained.model, trained.splits.test)
-    if not mu.isfinite().all():
-        raise FileError(f"{trained.path} holds a model whose latents are not finite")
     return write(trained.run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 

@@ -6,7 +6,8 @@ import dataclasses
 import gc
 import shlex
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
-from vae.system.files import FileError, take_lock, write_json
+from vae.system.files import FileError, take_lock, write_atomic, write_json
 from vae.system.program import PROGRAM
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
@@ -105,6 +106,7 @@ class Run:
     def _open_records(self, rows: list[dict[str, Any]]) -> None:
         """Write config.json, cut the logs after the epochs in `rows`, and open them."""
         folders.remove_scratch_files(self.folders)
+        self.folders.stopped.unlink(missing_ok=True)
         device = machine.describe_device(self.device)
         device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
         parameters = self.learner.parameters
@@ -130,7 +132,8 @@ class Run:
 
     def close(self) -> None:
         """Close the run's files and release its lock."""
-        self._cleanup.close()
+        with self._naming_the_way_on():
+            self._cleanup.close()
 
     def _state(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors and plain Python."""
@@ -147,7 +150,7 @@ class Run:
         if self.pictures:
             table = summary.header(self.config, self.splits, self.description, self.folders.run_dir, self.learner.epoch)
             self.console.table("VAE: loss = recon + KL in nats per image, lower is better; * the lowest so far", table)
-        with Stopper() as stopper:
+        with Stopper() as stopper, self._naming_the_way_on():
             try:
                 self._train_epochs(stopper)
                 if self.pictures:
@@ -155,15 +158,33 @@ class Run:
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
-                    reached = f"after epoch {self.learner.epoch} of {self.config.num_epochs}"
-                    run_dir = short_path(self.folders.to_resume)
-                    saved = short_path(self.folders.last)
-                    again = f"{PROGRAM} --resume {shlex.quote(run_dir)}"
-                    self.console.table(f"stopped by {stopped} {reached}", [("saved", saved), ("continue", again)])
+                    self._say_stopped(f"stopped by {stopped}")
                 return 128 + stopped.signal_number
             finally:
                 self.console.close_bar()
         return 0
+
+    @property
+    def _again(self) -> str:
+        """The command that continues this run."""
+        return f"{PROGRAM} --resume {shlex.quote(short_path(self.folders.to_resume))}"
+
+    @contextmanager
+    def _naming_the_way_on(self) -> Iterator[None]:
+        """Say how this run goes on where a file can't be written, such as on a full disk."""
+        try:
+            yield
+        except FileError as error:
+            if not self.pictures or not self.folders.last.exists():
+                raise
+            raise FileError(f"{error}; once there is room, continue with  {self._again}") from None
+
+    def _say_stopped(self, why: str) -> None:
+        """Say where the run stands and how it goes on, on the screen and in its folder."""
+        reached = f"{why} after epoch {self.learner.epoch} of {self.config.num_epochs}"
+        self.console.table(reached, [("saved", short_path(self.folders.last)), ("continue", self._again)])
+        text = f"{reached}; in {Path.cwd()}, continue with\n  {self._again}\n"
+        write_atomic(self.folders.stopped, lambda stream: stream.write(text.encode(errors="replace")))
 
     def _train_epochs(self, stopper: Stopper) -> None:
         images, num_epochs = len(self.splits.train), self.config.num_epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Set
 from contextlib import AbstractContextManager
@@ -62,13 +63,13 @@ class SeedGroup:
         source = run_dir / folders.SEEDS
         content = read_seeds(source)
         flags = {name: tuple(it) if isinstance(it, list) else it for name, it in content["flags"].items()}
-        data_dir, log_path = (Path(short_path(run_dir / content["places"][name])) for name in PLACES)
+        data_dir, log_path = (_seen_from_here(run_dir, Path(content["places"][name])) for name in PLACES)
         try:
             check_seeds(content["seeds"])
             presets.configure(flags)
         except (UsageError, TypeError) as error:
             raise FileError(f"{short_path(source)} is damaged, or of another version: {error}") from None
-        return cls(run_dir, log_path, flags, tuple(content["seeds"]), data_dir)
+        return cls(run_dir, log_path.with_name(run_dir.name), flags, tuple(content["seeds"]), data_dir)
 
     def change(self, given: dict[str, Any]) -> None:
         """Take over the flags of a continuation, which may differ in some; seeds.json has them once it is written."""
@@ -76,6 +77,7 @@ class SeedGroup:
         if given.get("num_epochs", done) < done:
             raise UsageError(f"--num_epochs {given['num_epochs']}: a run has reached epoch {done} already")
         self.data_dir = Path(given.get("data_dir", self.data_dir))
+        self.log_path = Path(given.get("log_dir", self.log_path.parent)) / self.run_dir.name
         changed = {name: value for name, value in given.items() if name not in OWN}
         self.passing = {name: changed.pop(name) for name in PASSING if name in changed}
         self.flags |= changed
@@ -97,9 +99,19 @@ class SeedGroup:
         """The folder of a seed's run."""
         return self.run_dir / f"seed-{seed}"
 
+    @property
+    def places(self) -> dict[str, str]:
+        """The flags of the folders that hold the data and, beside those of other runs, the logs."""
+        return {"data_dir": str(self.data_dir), "log_dir": str(self.log_path.parent)}
+
+    @property
+    def places_of_runs(self) -> dict[str, str]:
+        """These flags as every run is given them."""
+        return {"data_dir": str(self.data_dir), "log_dir": str(self.log_path)}
+
     def flags_of(self, seed: int) -> dict[str, Any]:
         """The flags of a seed's run. What a kill has left of it before its first checkpoint is replaced."""
-        places = {"output_dir": str(self.run_dir), "log_dir": str(self.log_path), "data_dir": str(self.data_dir)}
+        places = {"output_dir": str(self.run_dir), **self.places_of_runs}
         return {**self.flags, **self.passing, **places, "seed": seed, "run_name": f"seed-{seed}", "overwrite": True}
 
     def changes_of(self, seed: int, knobs: Set[str]) -> dict[str, Any]:
@@ -140,6 +152,11 @@ class SeedGroup:
                 console.say(entry.unmeasured)
             folder = short_path(self.run_dir)
             console.say(f"written to {folder}/{folders.SEEDS}; more with  {PROGRAM} compare {shlex.quote(folder)}")
+
+
+def _seen_from_here(run_dir: Path, path: Path) -> Path:
+    """A path that is relative to a run's folder as one that is relative to the working directory; others unchanged."""
+    return path if path.is_absolute() else Path(os.path.relpath(run_dir / path))
 
 
 def figures_of(entry: Entry) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vae.config.config import Config, stored_config
-from vae.data.datasets import Split, Splits, load_splits
+from vae.data.datasets import Split, Splits, load_splits, would_download
 from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.model.build import model_from_state
 from vae.plots.canvas import subtitle_of
 from vae.runs import summary
+from vae.runs.folders import is_implied
 from vae.runs.record import read_metrics
 from vae.system import machine, weights
 from vae.system.checkpoint import CheckpointError
@@ -45,7 +46,11 @@ class Trained:
     @cached_property
     def splits(self) -> Splits:
         """The run's own data, split and binarised as in training, on the device; loaded on first use."""
-        splits = build_splits(self.config, self.data_dir, fallback=self._state["fallback"])
+        config = self.config
+        if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
+            named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
+            raise DataError(f"the images that {self.path} was trained on are not in {named}")
+        splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(
@@ -67,6 +72,12 @@ class Trained:
             if folder.is_dir():
                 return folder
         return Path(self.config.data_dir)
+
+    @property
+    def may_write_data(self) -> bool:
+        """Whether downloads and classifiers may go to `data_dir`, which is not only the word of the run's own files."""
+        run_dirs = [self.run_dir] if self.run_dir else []
+        return bool(self._data_dir) or is_implied("data_dir", self.data_dir, *run_dirs)
 
     def split(self, name: str) -> Split:
         """The split `train`, `val` or `test` as the model sees it: binary if it was trained on binary images."""

@@ -104,9 +104,6 @@ class Console:
         try:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader of the pipe has left (`| head`); the training goes on
-            self.quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise FileError(f"can't write to standard output: {error.strerror or error}") from None
 

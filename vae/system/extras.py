@@ -1,23 +1,20 @@
-"""Packages that only some commands need, and that not everyone installs."""
+"""Packages that are looked for before they are needed, without importing them."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib.util import find_spec
 
 from vae.system.errors import UserError
 
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "pyyaml": "yaml"}  # of packages with another name than theirs
+
 
 class MissingPackageError(UserError):
-    """A package that is not installed, or that can't be imported."""
+    """A package that is not installed."""
 
 
 def require(purpose: str, *packages: str) -> None:
-    """Name the packages that `purpose` needs and that can't be imported, with the command that installs them."""
-    missing = []
-    for package in packages:
-        try:
-            import_module(package)
-        except ImportError:
-            missing.append(package)
+    """Name the packages that `purpose` needs and that are not installed, with the command that installs them."""
+    missing = [package for package in packages if find_spec(MODULES.get(package, package)) is None]
     if missing:
-        raise MissingPackageError(f"{purpose} needs {' and '.join(missing)}: pip install {' '.join(packages)}")
+        raise MissingPackageError(f"{purpose} needs {' and '.join(missing)}: pip install {' '.join(missing)}")

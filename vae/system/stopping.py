@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish cleanly at the next batch; a second one acts at once."""
+"""Ctrl-C, SIGTERM and a terminal that is closed: finish cleanly at the next batch; a second one acts at once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ class Stopped(Exception):
 
 
 class Stopper:
-    """Within its `with` block the first signal is only remembered, until `check` raises `Stopped`."""
+    """Within its `with` block the first signal is only remembered, until `check` raises `Stopped`.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    A signal that this process was started to ignore stays ignored, as SIGHUP is under nohup.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
     active: ClassVar[Stopper | None] = None  # the one whose `with` block is running
 
     def __init__(self) -> None:
@@ -28,7 +31,8 @@ class Stopper:
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in self.SIGNALS}
+            heard = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._remember) for number in heard}
         Stopper.active = self
         return self
 

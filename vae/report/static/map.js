@@ -30,9 +30,10 @@ class LatentMap {
     const pen = this.#context(this.canvas);
     pen.drawImage(this.#picture, 0, 0, this.#size, this.#size);
     this.#drawPath(pen, ends.map((end) => this.at(this.places.project(end))));
-    if (this.#ellipse) this.#drawEllipse(pen, this.#ellipse);
     if (nearby >= 0) this.#drawRing(pen, this.at([this.places.a[nearby], this.places.b[nearby]]), 5, 1.5, "--ink");
     this.#drawPoint(pen, this.at(this.places.project(z)));
+    if (this.#ellipse) this.#drawEllipse(pen, this.#ellipse); // over the point's ring, which may be larger
+    if (this.canvas.dataset.epoch) this.#drawEpoch(pen);
   }
 
   /** Draw everything again with the next frame, after a change of the view, the places, the size or the colours. */
@@ -142,6 +143,15 @@ class LatentMap {
       pen.ellipse(x, y, Math.max(3, halves[0] * scale), Math.max(3, halves[1] * scale), -angle, 0, 7);
       pen.stroke();
     }
+  }
+
+  #drawEpoch(pen) {
+    pen.font = `650 14px ${this.#colors("--sans")}`;
+    [pen.textAlign, pen.lineJoin, pen.lineWidth] = ["center", "round", 4];
+    [pen.strokeStyle, pen.fillStyle] = [this.#colors("--card"), this.#colors("--ink")];
+    const words = `after epoch ${this.canvas.dataset.epoch}`;
+    pen.strokeText(words, this.#size / 2, 20);
+    pen.fillText(words, this.#size / 2, 20);
   }
 
   #drawRing(pen, [x, y], radius, width, color) {

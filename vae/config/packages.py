@@ -1,0 +1,20 @@
+"""Packages that a command line needs, by the names that pip knows; formats and data sets look for theirs themselves."""
+
+from __future__ import annotations
+
+from vae.config.options import Compare, Embed, Evaluate, Options, Reconstruct, Report
+
+MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm")
+TRAINING = (*MODEL, "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
+
+
+def packages_of(options: Options) -> tuple[str, ...]:
+    """Packages that a command needs."""
+    packages: tuple[str, ...] = MODEL if options.opens_models else ("tqdm",)
+    if isinstance(options, Compare | Report):
+        packages += ("jinja2",)
+    if isinstance(options, Reconstruct | Report):
+        packages += ("scipy",)
+    if isinstance(options, Evaluate) or (isinstance(options, Embed) and options.picture != "none"):
+        packages += ("scikit-learn",)
+    return packages
