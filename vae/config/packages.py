@@ -5,7 +5,7 @@ from __future__ import annotations
 from vae.config.options import Compare, Embed, Evaluate, Options, Reconstruct, Report
 
 MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm")
-TRAINING = (*MODEL, "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
+TRAINING = (*MODEL, "torchvision", "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
 
 
 def packages_of(options: Options) -> tuple[str, ...]:
