@@ -54,5 +54,5 @@ def test_figures_that_are_not_finite_are_never_written(run_dir, tmp_path, capsys
     flags = ["--checkpoint", str(tmp_path / "x.pt"), "--output", str(tmp_path / "scores.json")]
     assert main(["evaluate", "--device", "cpu", *flags]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and "useless" in err and err.count("\n") == 1
+    assert err.startswith("error: ") and "finite" in err and err.count("\n") == 1
     assert not (tmp_path / "scores.json").exists()
