@@ -139,6 +139,14 @@ def test_the_nearest_test_image_is_shown_with_its_class(browser, plane, many, te
             assert width == image.shape[1] and np.abs(np.array(pixels) - image.flatten()).max() <= 19  # half a level
 
 
+def test_images_without_classes_are_explored_too(browser, unlabelled):
+    canvas = open_map(browser, unlabelled)
+    hover(browser, canvas, 0.1, 0.1)
+    point(browser)
+    assert by_id(browser, "near").text == "nearest test image"
+    assert by_id(browser, "frame").text.startswith("epoch 2: ")
+
+
 def test_with_many_latents_the_point_snaps_to_a_test_image(browser, many, test_images):
     canvas, model = open_map(browser, many), load_model(many)
     mu = model.encode(test_images.images.float() / 255)[0].detach().numpy()

@@ -12,9 +12,7 @@ class MeansMap {
     Object.assign(this, { canvas, kept, labels: unpack(kept.labels) });
     const values = unpack(kept.places), images = this.labels.length;
     this.places = kept.epochs.map((_, i) => values.subarray(2 * images * i, 2 * images * (i + 1)));
-    const members = kept.classes.map((_, label) => Array.from(this.labels.keys()).filter((n) => this.labels[n] === label));
-    this.middles = this.places.map((places) =>
-      members.map((own) => [0, 1].map((axis) => Float32Array.from(own, (n) => places[2 * n + axis]).sort()[own.length >> 1])));
+    this.middles = this.places.map((places) => middlesOf(kept.classes, this.labels, (n) => [places[2 * n], places[2 * n + 1]]));
     this.colors = (name) => getComputedStyle(canvas).getPropertyValue(name).trim();
     new ResizeObserver(() => this.draw(this.#at)).observe(canvas);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(this.#at));
@@ -36,59 +34,41 @@ class MeansMap {
     pen.scale(scale, scale);
     this.#drawGrid(pen, size);
     const [from, to] = [this.places[Math.floor(t)], this.places[Math.ceil(t)]];
-    const place = (a, b) => ((a + (t % 1) * (b - a)) / 65535) * size;
-    const colors = Array.from({ length: 10 }, (_, i) => this.colors(this.kept.classes.length ? `--class-${i}` : "--accent"));
+    const between = (a, b) => ((a + (t % 1) * (b - a)) / 65535) * size;
+    const colors = dotColors(this.kept.classes, this.colors);
     const radius = Math.max(1.1, size / 260);
     pen.globalAlpha = 0.75;
     for (let n = 0; n < this.labels.length; n++) {
       pen.fillStyle = colors[this.labels[n] % 10];
       pen.beginPath();
-      pen.arc(place(from[2 * n], to[2 * n]), size - place(from[2 * n + 1], to[2 * n + 1]), radius, 0, 7);
+      pen.arc(between(from[2 * n], to[2 * n]), size - between(from[2 * n + 1], to[2 * n + 1]), radius, 0, 7);
       pen.fill();
     }
     pen.globalAlpha = 1;
-    if (this.kept.classes.length <= 20) this.#nameClasses(pen, size, t, place);
+    const [before, after] = [this.middles[Math.floor(t)], this.middles[Math.ceil(t)]];
+    const names = this.kept.classes.flatMap((name, label) => {
+      if (!before[label]) return [];
+      const [x, y] = [0, 1].map((axis) => between(before[label][axis], after[label][axis]));
+      return [{ name, x, y: size - y }];
+    });
+    writeNames(pen, names, size, size < 240 ? 12 : 14, this.colors);
   }
 
   #drawGrid(pen, size) {
-    const { left, bottom, side } = this.kept;
     pen.font = `10px ${this.colors("--sans")}`;
-    for (const [low, isAcross] of [[left, true], [bottom, false]]) {
-      if (!this.kept.titles[isAcross ? 0 : 1]) continue;
-      const { values, digits } = ticks(low, low + side, 5);
-      for (const value of values) {
-        const at = ((value - low) / side) * size;
-        pen.fillStyle = this.colors(value ? "--line" : "--faint");
-        if (isAcross) pen.fillRect(at, 0, value ? 1 : 0.5, size);
-        else pen.fillRect(0, size - at, size, value ? 1 : 0.5);
-        pen.fillStyle = this.colors("--faint");
-        const label = value.toFixed(digits).replace("-", "−");
-        if (isAcross && at > 24 && at < size - 20) pen.fillText(label, at + 3, size - 4);
-        if (!isAcross && at > 24 && at < size - 30) pen.fillText(label, 4, size - at - 3);
-      }
-    }
     const [across, up] = this.kept.titles;
+    for (const { value, label, at, isUpright } of gridLines(this.kept, size, 5)) {
+      if (!isUpright && !up) continue;
+      pen.fillStyle = this.colors(value ? "--line" : "--faint");
+      if (isUpright) pen.fillRect(at, 0, value ? 1 : 0.5, size);
+      else pen.fillRect(0, at, size, value ? 1 : 0.5);
+      pen.fillStyle = this.colors("--faint");
+      if (isUpright && at > 24 && at < size - 20) pen.fillText(label, at + 3, size - 4);
+      if (!isUpright && at > 30 && at < size - 24) pen.fillText(label, 4, at - 3);
+    }
     pen.fillStyle = this.colors("--soft");
     pen.fillText(`${across} →`, size - pen.measureText(`${across} →`).width - 5, size - 17);
     if (up) pen.fillText(`↑ ${up}`, 5, 13);
-  }
-
-  #nameClasses(pen, size, t, place) {
-    pen.font = `650 ${size < 240 ? 12 : 14}px ${this.colors("--sans")}`;
-    [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4];
-    [pen.strokeStyle, pen.fillStyle] = [this.colors("--card"), this.colors("--ink")];
-    const [from, to] = [this.middles[Math.floor(t)], this.middles[Math.ceil(t)]];
-    const names = this.kept.classes.flatMap((whole, label) => {
-      if (from[label][0] === undefined) return [];
-      const name = whole.length > 12 ? `${whole.slice(0, 11).trimEnd()}…` : whole;
-      const [x, y] = [0, 1].map((axis) => place(from[label][axis], to[label][axis]));
-      return [{ name, x, y: size - y, width: pen.measureText(name).width + 4, height: 16 }];
-    });
-    apart(names, size);
-    for (const { name, x, y } of names) {
-      pen.strokeText(name, x, y);
-      pen.fillText(name, x, y);
-    }
   }
 }
 
