@@ -11,7 +11,7 @@ function svg(tag, attributes, ...children) {
 }
 
 let clips = 0; // made so far: each needs an id of its own
-const reading = (value) => (value === null ? "–" : value.toFixed(2));
+const reading = (value) => (value === null ? "–" : number(value));
 
 /** The index of the number that is nearest to another one. */
 const nearestIndex = (numbers, target) =>
@@ -45,7 +45,7 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
     const vertical = ticks(low - margin, high + margin, 4);
     for (const value of vertical.values) {
       picture.append(svg("line", { class: "rule", x1: left, x2: width - right, y1: toY(value), y2: toY(value) }));
-      picture.append(svg("text", { x: left - 7, y: toY(value) + 4, "text-anchor": "end" }, value.toFixed(vertical.digits)));
+      picture.append(svg("text", { x: left - 7, y: toY(value) + 4, "text-anchor": "end" }, number(value, vertical.digits)));
     }
     for (const epoch of ticks(first, last, 5, true).values) {
       picture.append(svg("text", { x: toX(epoch), y: height - 6, "text-anchor": "middle" }, String(epoch)));
@@ -53,8 +53,8 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
     const clip = `clip-${clips++}`;
     picture.append(svg("clipPath", { id: clip }, svg("rect", { x: left - 4, y: top - 4, width: width - left - right + 8, height: height - top - bottom + 8 })));
     const cut = (text, y) => picture.append(svg("text", { x: left + 0.4 * (width - left), y }, text));
-    if (highest > high + margin) cut(`↑ from ${highest.toFixed(vertical.digits)}`, top + 6);
-    if (lowest < low - margin) cut(`↓ from ${lowest.toFixed(vertical.digits)}`, height - bottom - 4);
+    if (highest > high + margin) cut(`↑ from ${number(highest, vertical.digits)}`, top + 6);
+    if (lowest < low - margin) cut(`↓ from ${number(lowest, vertical.digits)}`, height - bottom - 4);
     const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom });
     picture.append(cursor);
     const readings = element("p", { className: "readings" });

@@ -87,7 +87,7 @@ async function startFrames(kept, curves) {
     if (now === at) return;
     at = now;
     fill(slider, at);
-    const words = `epoch ${epochs[at]}`, loss = `test −ELBO ${kept.losses[at].toFixed(2)}`;
+    const words = `epoch ${epochs[at]}`, loss = `test −ELBO ${number(kept.losses[at])}`;
     byId("frame").textContent = `${words}: ${loss}`;
     slider.ariaValueText = `${words} of ${epochs[last]}: ${loss}`;
     drawSamples();
