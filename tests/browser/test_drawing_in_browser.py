@@ -155,7 +155,11 @@ def test_a_drawing_is_encoded_decoded_and_scored_as_torch_does(browser, plane, m
 def test_no_drawing_is_said_to_exceed_none_or_all_of_the_test_images_where_it_exceeds_some(browser, plane):
     if not browser.execute_script("return typeof standing === 'function'"):
         open_report(browser, plane)
-    extremes = {0: "lower than that of every", 0.04: "lower than that of almost every", 0.06: "higher than that of 0.1 %"}
+    extremes = {
+        0: "lower than that of every",
+        0.04: "lower than that of almost every",
+        0.06: "higher than that of 0.1 %",
+    }
     extremes |= {99.9: "higher than that of 99.9 %", 99.96: "higher than that of almost every"}
     for share, words in {**extremes, 42: "higher than that of 42 %", 100: "higher than that of every"}.items():
         assert browser.execute_script("return standing(arguments[0])", share).startswith(words)

@@ -10,7 +10,7 @@ class Cloud {
   #colors = null;
 
   constructor(model, places) {
-    Object.assign(this, { model, places, only: -1 });
+    Object.assign(this, { model, places });
     this.order = shuffled(places.labels.length); // so that no class lies on top of the others
     this.draws = model.prior === "standard" ? [] : rows(unpack(model.draws), model.latents).map((z) => places.project(z));
     this.findNames();
@@ -120,7 +120,7 @@ class Cloud {
     const picture = pen.getImageData(0, 0, width, width), stamp = makeStamp(picture, radius * ratio);
     for (const n of this.order) {
       if (n >= count) continue;
-      const alpha = this.only >= 0 && labels[n] !== this.only ? 0.07 : 0.7;
+      const alpha = this.places.has(n) ? 0.7 : 0.07;
       stamp((a[n] - left) * scale, width - (b[n] - bottom) * scale, colors[labels[n] % 10], alpha);
     }
     pen.putImageData(picture, 0, 0);
@@ -128,7 +128,7 @@ class Cloud {
 
   #nameClasses(pen) {
     const names = this.model.classes.flatMap((name, label) => {
-      if (!this.middles[label] || (this.only >= 0 && label !== this.only)) return [];
+      if (!this.middles[label] || (this.places.only >= 0 && label !== this.places.only)) return [];
       const shares = this.#view.share(this.middles[label]);
       const [x, y] = shares.map((share) => share * this.#side);
       return shares.every((share) => share > 0 && share < 1) ? [{ name, x, y }] : [];

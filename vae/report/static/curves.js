@@ -23,7 +23,9 @@ const nearestIndex = (numbers, target) =>
  * @param chart epochs; panels, each a title and lines by name, with null for no value; and optionally by name `styles`,
  *     the class of a line, which is else its name; `bands` of a panel, the lower and the upper values; and `isNamed`,
  *     whether the panels name their lines.
- * @returns goTo(epoch), which moves the cursor; views, which are called with the epoch where pointer or keys have moved it.
+ * A pointer that passes moves the cursor while it is there; keys and a click or tap put it elsewhere.
+ * @returns goTo(epoch), which puts the cursor there; views, which are called with the epoch where pointer or keys have moved
+ *     it, and with whether that is only in passing.
  */
 function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const { width, height, left, right, top, bottom } = SIZE;
@@ -32,7 +34,7 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const output = group.previousElementSibling.querySelector("output");
   const styleOf = (name) => styles[name] ?? name;
   const views = [];
-  let at = epochs.length - 1;
+  let at = epochs.length - 1, home = at; // where the cursor is, and where it was put
 
   /** One panel; returns a function that moves its cursor to the epoch at `at`. */
   function draw({ title, lines, bands = {} }) {
@@ -95,9 +97,10 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
       .join("; ")}`;
   }
 
-  function lead(index) {
+  function lead(index, isPassing) {
     moveTo(index);
-    for (const view of views) view(epochs[at]);
+    if (!isPassing) home = at;
+    for (const view of views) view(epochs[at], isPassing);
   }
 
   const movers = panels.map(draw);
@@ -105,26 +108,28 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   group.ariaValueMax = last;
   moveTo(epochs.length - 1);
 
-  function follow(event) {
+  function follow(event, isPassing) {
     const picture = event.target.closest("svg");
     if (!picture || !group.contains(picture)) return;
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * width;
     const share = (x - left) / (width - left - right);
-    lead(nearestIndex(epochs, first + share * (last - first)));
+    lead(nearestIndex(epochs, first + share * (last - first)), isPassing);
   }
-  group.addEventListener("pointermove", follow);
-  group.addEventListener("pointerdown", follow);
-  group.addEventListener("pointerleave", () => {
-    if (!views.length) moveTo(epochs.length - 1); // else it stays with what has followed it
-  });
+  group.addEventListener("pointermove", (event) => follow(event, true));
+  group.addEventListener("pointerup", (event) => { if (!event.button) follow(event, false); });
+  group.addEventListener("pointerleave", () => lead(home, true)); // a touch that scrolls the page leaves without an end
   group.addEventListener("keydown", (event) => {
     const target = { ArrowLeft: at - 1, ArrowRight: at + 1, PageDown: at - 10, PageUp: at + 10, Home: 0, End: epochs.length - 1 }[event.key];
     if (target === undefined) return;
     event.preventDefault();
-    lead(target);
+    lead(target, false);
   });
-  return { goTo: (epoch) => moveTo(nearestIndex(epochs, epoch)), views };
+  const goTo = (epoch) => {
+    moveTo(nearestIndex(epochs, epoch));
+    home = at;
+  };
+  return { goTo, views };
 }
 
 const groups = document.querySelectorAll(".curves");

@@ -72,17 +72,17 @@ class MeansMap {
   }
 }
 
-/** Connect slider, button, samples and map; `curves` are the training curves. */
-async function startFrames(kept, curves) {
+/** Connect slider, button, samples and a small map with the training curves, and with the explorer's map; null if there is none. */
+async function startFrames(kept, curves, large) {
   const { epochs } = kept, last = epochs.length - 1, slider = byId("scrubber"), button = byId("roll");
-  const map = new MeansMap(byId("means"), kept);
+  const small = new MeansMap(byId("means"), kept);
   const sheet = element("img", { src: kept.sheet });
   await sheet.decode();
   let at = -1, playing = 0;
 
   /** Show epoch t: between two epochs the map is on its way, and the rest still stands at the earlier one. */
   function show(t) {
-    map.draw(t);
+    small.draw(t);
     const now = Math.floor(t);
     if (now === at) return;
     at = now;
@@ -92,8 +92,13 @@ async function startFrames(kept, curves) {
     slider.ariaValueText = `${words} of ${epochs[last]}: ${loss}`;
     drawSamples();
     byId("samples").ariaLabel = `Samples after ${words}, ${kept.rows} rows of ${kept.columns}`;
-    byId("means").ariaLabel = `Map of ${map.labels.length} test images by their posterior means after ${words}; ${loss}`;
-    window.vae?.map?.setPlaces?.(at === last ? null : map.coordinates(at), epochs[at]);
+    byId("means").ariaLabel = `Map of ${small.labels.length} test images by their posterior means after ${words}; ${loss}`;
+  }
+
+  /** Let the explorer's map follow, which takes no notice of what only passes. */
+  function lead() {
+    const epoch = at === last ? null : epochs[at];
+    if (large && large.epoch !== epoch) large.setPlaces(at === last ? null : small.coordinates(at), epoch);
   }
 
   function drawSamples() {
@@ -105,6 +110,7 @@ async function startFrames(kept, curves) {
   function goTo(i) {
     stop();
     show(i);
+    lead();
     curves.goTo(epochs[i]);
   }
 
@@ -124,6 +130,7 @@ async function startFrames(kept, curves) {
       const t = first + Math.max(0, now - began) / PACE;
       if (t >= last) return goTo(last);
       show(calm.matches ? Math.floor(t) : t);
+      lead();
       curves.goTo(epochs[at]);
       playing = requestAnimationFrame(frame);
       return undefined;
@@ -133,11 +140,14 @@ async function startFrames(kept, curves) {
 
   button.addEventListener("click", () => (playing ? goTo(at) : play()));
   slider.addEventListener("input", () => goTo(slider.valueAsNumber));
-  curves.views.push((epoch) => {
+  curves.views.push((epoch, isPassing) => {
+    if (isPassing && playing) return;
     stop();
     show(nearestIndex(epochs, epoch));
+    if (!isPassing) lead();
   });
+  if (large) large.bringBack = () => { if (large.epoch !== null) goTo(last); };
   goTo(last);
 }
 
-if (data.frames) startFrames(data.frames, charts[0]);
+if (data.frames) startFrames(data.frames, charts[0], explorerMap);
