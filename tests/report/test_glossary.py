@@ -13,14 +13,18 @@ def test_every_term_that_can_be_pressed_has_its_card_and_every_card_its_term(fin
     tags = Tags((finished_run / "outputs" / "whole" / "report.html").read_text("utf-8")).tags
     pressed = {attributes["popovertarget"] for _, attributes in tags if "popovertarget" in attributes}
     cards = {attributes["id"] for _, attributes in tags if "popover" in attributes}
-    assert pressed == cards >= {
-        "about-elbo",
-        "about-recon",
-        "about-kl",
-        "about-nats",
-        "about-active",
-        "about-good",
-    }
+    assert (
+        pressed
+        == cards
+        >= {
+            "about-elbo",
+            "about-recon",
+            "about-kl",
+            "about-nats",
+            "about-active",
+            "about-good",
+        }
+    )
 
 
 def test_a_good_value_is_that_of_the_preset_and_of_others_with_the_same_pixels(monkeypatch):
@@ -41,3 +45,8 @@ def test_of_other_data_a_good_value_claims_nothing(floor):
     config = dataclasses.replace(configure({}), dataset="digits")
     text = good_value(config, {"dataset": "digits"}, expected=None, floor=floor)
     assert text == "Only figures of the same data and protocol can be compared."
+
+
+def test_the_figures_of_a_density_may_be_negative_and_the_card_says_so():
+    config = dataclasses.replace(configure({}), recon_loss="continuous_bernoulli")
+    assert "below zero" in good_value(config, RESULTS, expected=None, floor=None)

@@ -84,7 +84,9 @@ def model_from_state(state: dict[str, Any], source: Path) -> VAE:
     if layers > len(tensors):  # a file of few bytes can claim many; each of them would be made
         raise misfit
     if not all((tensor.abs() < LARGEST).all() for tensor in tensors.values()):
-        raise CheckpointError(f"{source}: its weights are not all finite numbers below {LARGEST:g}, so the model is useless")
+        raise CheckpointError(
+            f"{source}: its weights are not all finite numbers below {LARGEST:g}, so the model is useless"
+        )
     try:
         with torch.device("meta"):  # shapes without memory: a damaged file can't make us allocate what it claims
             model = build_model(config, image_shape=(channels, height, width), num_classes=state["num_classes"])

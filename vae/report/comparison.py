@@ -32,7 +32,7 @@ def render(
     """
     return render_page(
         "comparison.html",
-        SCRIPTS if samples else SCRIPTS[:-1],
+        SCRIPTS,
         groups=groups,
         count=count,
         knobs=knobs,

@@ -21,20 +21,20 @@ BASICS = (
     Explanation(
         "elbo",
         "−ELBO",
-        "Minus the evidence lower bound: the reconstruction term plus the KL. It bounds −log p(x) from above, the "
-        "number of nats that it takes to describe an image with this model, so lower is better.",
+        "Minus the evidence lower bound: the reconstruction term plus the KL. It bounds −log p(x), the negative "
+        "log-likelihood of an image, from above, so lower is better.",
     ),
     Explanation(
         "recon",
         "Reconstruction term",
-        "−log p(x|z): how many nats it takes to describe an image's pixels once its latents are known. z is drawn from "
-        "q(z|x); the sum is over the pixels, the mean over the images.",
+        "−log p(x|z): how badly the decoder explains an image's pixels, given latents z drawn from q(z|x). The sum is "
+        "over the pixels, the mean over the images.",
     ),
     Explanation(
         "kl",
         "KL",
-        "KL(q(z|x) ‖ p(z)): how many nats of information about an image its latents carry. At 0 they carry none: the "
-        "posterior has collapsed onto the prior.",
+        "KL(q(z|x) ‖ p(z)): how far an image's posterior is from the prior, on average no less than the information "
+        "that its latents carry. At 0 they carry none: the posterior has collapsed onto the prior.",
     ),
     Explanation(
         "nats",
@@ -104,4 +104,6 @@ def good_value(config: Config, results: dict[str, Any], *, expected: Expected | 
             f"None can be below {floor:.2f}, the entropy of the test images' grey levels, which even a perfect "
             "reconstruction costs."
         )
+    if config.recon_loss == "continuous_bernoulli":
+        sentences.append("p(x) is a density, which may exceed 1: figures below zero are usual.")
     return " ".join(sentences)

@@ -25,7 +25,7 @@ for (const button of document.querySelectorAll(".picture")) {
     viewer.showModal();
   });
 }
-viewer.addEventListener("click", () => viewer.close());
+viewer?.addEventListener("click", () => viewer.close());
 
 byId("copy")?.addEventListener("click", async () => {
   const command = byId("command");
