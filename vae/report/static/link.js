@@ -12,11 +12,15 @@ function readLink({ latents, conditional, classes, reach }) {
   return { z: z.map((value) => Math.max(-limit, Math.min(limit, value))), y };
 }
 
+/** The part of an address that names the point. */
+function linkTo({ conditional }, { z, y }) {
+  return `#z=${Array.from(z, (value) => Number(value.toFixed(3)) || 0).join()}${conditional ? `&y=${y}` : ""}`;
+}
+
 /** Make the address name the point, without a new entry in the browser's history. */
-function writeLink({ conditional }, { z, y }) {
-  const values = Array.from(z, (value) => Number(value.toFixed(3)) || 0).join();
+function writeLink(model, point) {
   try {
-    history.replaceState(null, "", `#z=${values}${conditional ? `&y=${y}` : ""}`);
+    history.replaceState(null, "", linkTo(model, point));
   } catch { /* a browser allows only so many a minute, and an embedded page none at all */ }
 }
 
@@ -27,7 +31,7 @@ function writeLink({ conditional }, { z, y }) {
  * @param open called with a place that was linked to.
  */
 function addLinks(model, point, open) {
-  let isFirst = true;
+  let last = linkTo(model, point);
   const follow = () => {
     const place = readLink(model);
     if (!place) return;
@@ -35,8 +39,9 @@ function addLinks(model, point, open) {
     byId(byId("plane").hidden ? "explore" : "plane").scrollIntoView();
   };
   point.whenAtRest.push(() => {
-    if (!isFirst) writeLink(model, point);
-    isFirst = false;
+    const link = linkTo(model, point);
+    if (link !== last) writeLink(model, point);
+    last = link;
   });
   window.addEventListener("hashchange", follow);
   follow();

@@ -49,7 +49,8 @@ function addNearby(model, point, map) {
   map.views.push(draw);
 
   point.whenAtRest.push(() => {
-    const near = map.epoch !== null ? `; the map shows epoch ${map.epoch}` : classOf(nearest) === undefined ? "" : `; nearest test image: ${classOf(nearest)}`;
+    let near = classOf(nearest) === undefined ? "" : `; nearest test image: ${classOf(nearest)}`;
+    if (map.epoch !== null) near = `; the map shows epoch ${map.epoch}`;
     byId("digit").ariaLabel = `Decoded image at ${where()}${near}`;
     byId("say").textContent = `${map.isPinned ? "Pinned at " : ""}${where()}${near}`;
   });
