@@ -157,6 +157,7 @@ def expected(entries: list[Entry]) -> dict[str, Any]:
         if len(losses) > 1:
             mean, std = round(statistics.mean(losses), 2), round(statistics.stdev(losses), 2)
             figures[preset] = {"num_epochs": num_epochs, "seeds": len(losses), "mean": mean, "std": std}
+            figures[preset] |= {"precision": "/".join(sorted({entry["precision"] for entry in same}))}
     return figures
 
 

@@ -279,7 +279,14 @@ def test_a_run_of_a_preset_is_compared_with_what_is_expected_of_it(finished_run,
 def test_a_figure_is_expected_of_the_run_that_was_measured_and_of_no_other(preset):
     measured = {"preset": preset, "dataset": "mnist", "num_epochs": EXPECTED[preset].num_epochs}
     assert expectation(configure({**measured, "seed": 5, "run_name": "x"})) == (EXPECTED[preset], "")
-    for change in ({"num_epochs": 7}, {"latent_dim": 9}, {"beta": 2.0}, {"lr": 0.1}, {"dataset": "kmnist"}):
+    for change in (
+        {"num_epochs": 7},
+        {"latent_dim": 9},
+        {"beta": 2.0},
+        {"lr": 0.1},
+        {"dataset": "kmnist"},
+        {"precision": "fp32"},
+    ):
         expected, reason = expectation(configure({**measured, **change}))
         assert expected is None and (str(next(iter(change.values()))).rstrip(".0") in reason)
 

@@ -33,8 +33,8 @@ BASICS = (
     Explanation(
         "kl",
         "KL",
-        "KL(q(z|x) ‖ p(z)): how far an image's posterior is from the prior, on average no less than the information that "
-        "its latents carry. At 0 they carry none: the posterior has collapsed onto the prior.",
+        "KL(q(z|x) ‖ p(z)): how far an image's posterior is from the prior, on average no less than the information "
+        "that its latents carry. At 0 they carry none: the posterior has collapsed onto the prior.",
     ),
     Explanation(
         "nats",
