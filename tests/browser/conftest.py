@@ -1,7 +1,9 @@
 """One browser for all tests of a page, and runs to make pages of."""
 
+import numpy as np
 import pytest
 from in_browser import CHROMIUM, DRIVER
+from PIL import Image
 from small_runs import run_main
 
 FLAGS = (
@@ -42,6 +44,18 @@ def given(tmp_path_factory):
     flags += ["--num_epochs", "1", "--lr", "0.01", "--conditional", "--latent_dim", "3"]
     assert run_main(root, "--run_name", "g", *flags) == 0
     return root / "outputs" / "g"
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory):
+    """Folder of a run on images that are in no class."""
+    root, rng = tmp_path_factory.mktemp("unlabelled"), np.random.default_rng(0)
+    (root / "images").mkdir()
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(root / "images" / f"{i}.png")
+    flags = ["--dataset", "folder", "--data_dir", str(root / "images"), "--image_size", "8", "--num_epochs", "2"]
+    assert run_main(root, *flags, "--sample_every", "1", "--run_name", "u") == 0
+    return root / "outputs" / "u"
 
 
 @pytest.fixture

@@ -152,6 +152,29 @@ def test_a_drawing_is_encoded_decoded_and_scored_as_torch_does(browser, plane, m
         assert words.endswith("the test images") or words.endswith("every test image")
 
 
+def test_no_drawing_is_said_to_exceed_none_or_all_of_the_test_images_where_it_exceeds_some(browser, plane):
+    if not browser.execute_script("return typeof standing === 'function'"):
+        open_report(browser, plane)
+    extremes = {
+        0: "lower than that of every",
+        0.04: "lower than that of almost every",
+        0.06: "higher than that of 0.1 %",
+    }
+    extremes |= {99.9: "higher than that of 99.9 %", 99.96: "higher than that of almost every"}
+    for share, words in {**extremes, 42: "higher than that of 42 %", 100: "higher than that of every"}.items():
+        assert browser.execute_script("return standing(arguments[0])", share).startswith(words)
+
+
+def test_numbers_below_zero_have_a_true_minus_sign(browser, given):
+    open_report(browser, given)  # its likelihood is a density
+    draw(browser, SEVEN)
+    drawn = result(browser)
+    assert drawn["recon"] < 0
+    words = [by_id(browser, name).text for name in ("drawn", "likeliest", "curves")]
+    assert f"−ELBO −{abs(drawn['recon'] + drawn['kl']):.1f} nats = −" in words[0]
+    assert all("−" in text and "-" not in text for text in words)
+
+
 @pytest.mark.parametrize("strokes", [SEVEN, SMALL, DOT], ids=["seven", "small", "dot"])
 @pytest.mark.parametrize(("box", "mass"), [(20, True), (28, False)])
 def test_a_drawing_is_placed_as_ink_on_paper_is(browser, plane, strokes, box, mass):
@@ -264,7 +287,7 @@ def test_the_encoder_is_given_the_class_and_the_likeliest_one_is_named(browser, 
         np.testing.assert_allclose(drawn["mu"], model.encode(x, torch.tensor([y]))[0][0], atol=1e-3)
         assert drawn["recon"] + drawn["kl"] == pytest.approx(losses[y], abs=0.01)
         assert drawn["likeliest"] == int(np.argmin(losses))
-        words = f"given class {y}; lowest given class {drawn['likeliest']}: {min(losses):.1f}"
+        words = f"given class {y}; lowest given class {drawn['likeliest']}: {min(losses):.1f}".replace("-", "−")
         assert by_id(browser, "likeliest").text == words
 
 

@@ -17,9 +17,15 @@ const canvas = document.getElementById(arguments[0]);
 const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
 return [Array.from(data), width];
 """
-SPY = (
-    "window.called = []; vae.map = { setPlaces: (places, epoch) => called.push([places && Array.from(places), epoch]) }"
-)
+SPY = """
+window.called = [];
+const { map } = vae, setPlaces = map.setPlaces.bind(map);
+map.setPlaces = (places, epoch) => {
+  called.push([places && Array.from(places), epoch]);
+  setPlaces(places, epoch);
+};
+"""
+EPOCH = "return vae.map.epoch"
 # The page's clock stands still between frames, and goes on by 50 ms with each callback.
 STEPPED_CLOCK = """
 const realFrame = window.requestAnimationFrame;
@@ -96,27 +102,91 @@ def test_the_map_shows_each_epoch_s_means(browser, plane):
             shares.append(drawn[row.astype(int), column.astype(int)].mean())
         assert shares[-2] > 0.9 and shares[-2] > shares[-1] + 0.2
         places, called = browser.execute_script("return called.at(-1)")
-        assert called == epoch
         if epoch == kept["epochs"][-1]:
-            assert places is None
+            assert places is None and called is None
         else:
+            assert called == epoch
             error = np.abs(np.reshape(places, (-1, 2)) - mu).max(1)
             assert (error < kept["side"] / 60_000).mean() > 0.98
 
 
-def test_pointer_and_keys_on_the_curves_move_the_slider_which_stays_when_they_leave(browser, plane):
+def test_a_pointer_over_the_curves_moves_the_slider_while_it_is_there_and_a_click_or_key_the_large_map_too(
+    browser, plane
+):
     open_report(browser, plane)
     curves = by_id(browser, "curves")
     browser.execute_script("arguments[0].scrollIntoView()", curves)
     picture = curves.find_element("tag name", "svg")
-    ActionChains(browser).move_to_element_with_offset(picture, -picture.size["width"] // 2 + 50, 0).perform()
+
+    def move_to_first():
+        return ActionChains(browser).move_to_element_with_offset(picture, -picture.size["width"] // 2 + 50, 0)
+
+    def leave():
+        ActionChains(browser).move_to_element(by_id(browser, "samples")).perform()
+
+    move_to_first().perform()
     assert_all_shows(browser, plane, 1)
-    ActionChains(browser).move_to_element(by_id(browser, "samples")).perform()
+    assert browser.execute_script(EPOCH) is None
+    leave()
+    assert_all_shows(browser, plane, 4)
+    move_to_first().click().perform()
+    leave()
     assert_all_shows(browser, plane, 1)
+    assert browser.execute_script(EPOCH) == 1
     curves.send_keys(Keys.ARROW_RIGHT)
     assert_all_shows(browser, plane, 2)
+    assert browser.execute_script(EPOCH) == 2
     curves.send_keys(Keys.ARROW_RIGHT)  # epoch 3, of which nothing was kept
     assert by_id(browser, "epoch").text == "epoch 3" and by_id(browser, "frame").text.startswith("epoch 2:")
+
+
+def test_a_finger_that_scrolls_over_the_curves_leaves_the_epoch_and_a_tap_does_not(browser, plane):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def touch(kind, *places):
+        fingers = {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]}
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", fingers)
+
+    try:
+        open_report(browser, plane)
+        picture = by_id(browser, "curves").find_element("tag name", "svg")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+        box = "const { x, y } = arguments[0].getBoundingClientRect(); return [x, y, scrollY]"
+        left, top, scrolled = browser.execute_script(box, picture)
+        touch("touchStart", (left + 50, top + 80))
+        for step in range(1, 20):
+            touch("touchMove", (left + 50, top + 80 - 8 * step))
+        touch("touchEnd")
+        assert_all_shows(browser, plane, 4)
+        left, top, now = browser.execute_script(box, picture)
+        assert now > scrolled + 50
+        touch("touchStart", (left + 50, top + 80))
+        touch("touchEnd")
+        assert_all_shows(browser, plane, 1)
+        assert browser.execute_script(EPOCH) == 1
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_large_map_of_an_earlier_epoch_says_so_and_is_brought_back_before_a_place_is_decoded(browser, plane):
+    open_report(browser, plane)
+    canvas = by_id(browser, "map")
+    by_id(browser, "scrubber").send_keys(Keys.HOME)
+    assert canvas.accessible_name.endswith(", after epoch 1") and by_id(browser, "near").text == "the map shows epoch 1"
+    browser.execute_script("vae.show([0.5, 0.5])")
+    browser.execute_async_script(NEXT_FRAME)
+    assert by_id(browser, "near").text == "the map shows epoch 1"
+    assert not by_id(browser, "neighbour").is_displayed()
+    for bring_back in (
+        lambda: ActionChains(browser).move_to_element(canvas).perform(),
+        lambda: canvas.send_keys("\ue014"),
+    ):
+        by_id(browser, "scrubber").send_keys(Keys.HOME)
+        bring_back()
+        assert_all_shows(browser, plane, 4)
+        assert browser.execute_script(EPOCH) is None and "epoch" not in canvas.accessible_name
+        assert by_id(browser, "near").text.startswith("nearest test image: ")
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

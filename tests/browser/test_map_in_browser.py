@@ -139,6 +139,14 @@ def test_the_nearest_test_image_is_shown_with_its_class(browser, plane, many, te
             assert width == image.shape[1] and np.abs(np.array(pixels) - image.flatten()).max() <= 19  # half a level
 
 
+def test_images_without_classes_are_explored_too(browser, unlabelled):
+    canvas = open_map(browser, unlabelled)
+    hover(browser, canvas, 0.1, 0.1)
+    point(browser)
+    assert by_id(browser, "near").text == "nearest test image"
+    assert by_id(browser, "frame").text.startswith("epoch 2: ")
+
+
 def test_with_many_latents_the_point_snaps_to_a_test_image(browser, many, test_images):
     canvas, model = open_map(browser, many), load_model(many)
     mu = model.encode(test_images.images.float() / 255)[0].detach().numpy()
@@ -184,6 +192,42 @@ def test_a_click_pins_the_point_and_a_second_one_or_escape_lets_go(browser, plan
     assert is_pinned(browser)
     by_id(browser, "pin").click()
     assert not is_pinned(browser)
+
+
+def test_whatever_else_moves_the_point_lets_go_of_the_pin(browser, plane, many):
+    move_morph = "morph.value = 0.5; morph.dispatchEvent(new Event('input'))"
+    for run_dir, others in ((plane, ["stamp"]), (many, [".slider .reset"])):
+        canvas = open_map(browser, run_dir)
+        for press in (
+            *(by_id(browser, name).click for name in ("random", "origin", *others) if name != ".slider .reset"),
+            *(browser.find_elements(By.CSS_SELECTOR, name)[0].click for name in others if name == ".slider .reset"),
+            browser.find_elements(By.CSS_SELECTOR, "#starts button")[2].click,
+            lambda: browser.execute_script(move_morph),
+            lambda: canvas.send_keys(Keys.ARROW_RIGHT),  # noqa: B023
+        ):
+            browser.execute_script("vae.show(vae.point.z.map((_, d) => 0.4 - 0.1 * d)); vae.map.hold(true)")
+            point(browser)
+            assert is_pinned(browser)
+            press()
+            point(browser)
+            assert not is_pinned(browser)
+
+
+def test_where_one_class_is_looked_at_the_pointer_s_test_image_is_of_that_class(browser, plane, many):
+    for run_dir in (plane, many):
+        canvas = open_map(browser, run_dir)
+        browser.find_elements(By.CSS_SELECTOR, "#legend .chip")[7].click()
+        for pinned in (False, True):
+            browser.execute_script("vae.map.hold(arguments[0])", pinned)
+            for right, down in ((0.3, 0.2), (-0.25, 0.1), (0, -0.3)):
+                hover(browser, canvas, right, down)
+                point(browser)
+                near = by_id(browser, "near").text
+                assert near == ("under the pointer: 7" if pinned else "nearest test image: 7")
+        browser.find_elements(By.CSS_SELECTOR, "#legend .chip")[7].click()
+        browser.execute_script("vae.map.hold(false); vae.show(vae.map.places.of(vae.map.places.labels.indexOf(3)))")
+        point(browser)
+        assert by_id(browser, "near").text == "nearest test image: 3"
 
 
 def test_the_places_that_were_pinned_are_the_ends_of_the_morph(browser, plane):
@@ -365,10 +409,30 @@ def test_a_link_to_no_place_changes_nothing(browser, plane, fragment):
     assert point(browser).tolist() == [0.5, 0.5] and not is_pinned(browser)
 
 
-def test_a_link_s_place_is_clamped_and_its_class_must_be_one(browser, plane, given):
+def test_a_link_shows_its_place_on_the_map_wherever_page_and_map_stand(browser, plane):
+    inside = """
+    const box = document.getElementById("map").getBoundingClientRect(), { x, y } = vae.map.pointAt();
+    return x >= 0 && y >= 0 && x <= box.width && y <= box.height && box.top + y >= 0 && box.top + y <= innerHeight;
+    """
+    open_report_at(browser, plane, "#z=1.2,-0.4")
+    point(browser)
+    assert browser.execute_script(inside)
+    canvas = open_map(browser, plane)
+    canvas.send_keys(*["+"] * 6)
+    browser.execute_script("location.hash = '#z=-1,-1'")
+    point(browser)
+    assert browser.execute_script(inside) and view(browser)[2] < browser.execute_script("return data.explorer.map.side")
+    browser.execute_script("location.hash = '#z=1e9,1e9'")
+    point(browser)
+    assert browser.execute_script(inside)
+
+
+def test_a_link_s_place_is_clamped_to_what_the_map_can_show_and_its_class_must_be_one(browser, plane, given):
     open_report_at(browser, plane, "#z=1e30,-1e30")
-    reach = browser.execute_script("return data.explorer.reach")
-    np.testing.assert_allclose(point(browser), [2 * reach, -2 * reach], rtol=1e-6)
+    left, bottom, side = browser.execute_script(
+        "const { left, bottom, side } = vae.map.view.outer; return [left, bottom, side]"
+    )
+    np.testing.assert_allclose(point(browser), [left + side, bottom], rtol=1e-6)
     open_report(browser, given)
     before = point(browser)
     for y in ("10", "-1", "1.5", "x", ""):

@@ -1,7 +1,8 @@
 "use strict";
 // What lies on the map under its marks: a grid, the prior, a dot for each test image, the classes' names.
 
-const NAME = 18; // letters of a class's name on the map
+const NAME = 18; // letters of a class's name on a map
+const MANY_NAMES = 20; // more classes than that are not named on it
 
 class Cloud {
   #view = null;
@@ -9,7 +10,7 @@ class Cloud {
   #colors = null;
 
   constructor(model, places) {
-    Object.assign(this, { model, places, only: -1 });
+    Object.assign(this, { model, places });
     this.order = shuffled(places.labels.length); // so that no class lies on top of the others
     this.draws = model.prior === "standard" ? [] : rows(unpack(model.draws), model.latents).map((z) => places.project(z));
     this.findNames();
@@ -30,7 +31,7 @@ class Cloud {
     this.#drawDots(pen);
     this.#labelGrid(pen);
     this.#nameCircles(pen);
-    if (this.model.classes.length <= 20) this.#nameClasses(pen);
+    this.#nameClasses(pen);
   }
 
   #at(place) {
@@ -40,12 +41,12 @@ class Cloud {
   #drawGrid(pen) {
     const side = this.#side;
     pen.lineWidth = 1;
-    for (const { value, at, upright } of this.#gridLines()) {
+    for (const { value, at, isUpright } of this.#gridLines()) {
       pen.strokeStyle = this.#colors(value ? "--line" : "--faint");
       pen.globalAlpha = value ? 1 : 0.5;
       pen.beginPath();
-      pen.moveTo(upright ? at : 0, upright ? 0 : at);
-      pen.lineTo(upright ? at : side, upright ? side : at);
+      pen.moveTo(isUpright ? at : 0, isUpright ? 0 : at);
+      pen.lineTo(isUpright ? at : side, isUpright ? side : at);
       pen.stroke();
     }
     pen.globalAlpha = 1;
@@ -53,9 +54,9 @@ class Cloud {
 
   #labelGrid(pen) {
     const write = this.#writer(pen, 11, "--soft"), side = this.#side;
-    for (const { label, at, upright } of this.#gridLines()) {
-      if (upright && at > 24 && at < side - 30) write(label, at + 3, side - 5);
-      if (!upright && at > 30 && at < side - 24) write(label, 4, at - 3);
+    for (const { label, at, isUpright } of this.#gridLines()) {
+      if (isUpright && at > 24 && at < side - 30) write(label, at + 3, side - 5);
+      if (!isUpright && at > 30 && at < side - 24) write(label, 4, at - 3);
     }
     const [across, up] = this.model.map.titles;
     write(`↑ ${up}`, 8, 18);
@@ -65,14 +66,7 @@ class Cloud {
   }
 
   #gridLines() {
-    const { left, bottom, side } = this.#view, most = Math.max(4, Math.min(9, this.#side / 75));
-    return [[left, true], [bottom, false]].flatMap(([low, upright]) => {
-      const { values, digits } = ticks(low, low + side, most);
-      return values.map((value) => {
-        const label = value.toFixed(digits).replace("-", "−");
-        return { value, upright, label, at: this.#at([value, value])[upright ? 0 : 1] };
-      });
-    });
+    return gridLines(this.#view, this.#side, Math.max(4, Math.min(9, this.#side / 75)));
   }
 
   /** A function that writes text of this height, with a halo to stand out from the dots. */
@@ -119,51 +113,73 @@ class Cloud {
 
   #drawDots(pen) {
     const { labels, a, b, count } = this.places, { left, bottom, side, home } = this.#view, { width } = pen.canvas;
-    const isLabelled = this.model.classes.length > 0, ratio = width / this.#side, scale = width / side;
+    const ratio = width / this.#side, scale = width / side;
     const closer = Math.max(0.8, Math.min(2.2, Math.sqrt(home.side / side)));
     const radius = Math.max(1.5, Math.min(3.5, 120 / Math.sqrt(labels.length))) * Math.max(0.75, this.#side / 620) * closer;
-    const colors = Array.from({ length: isLabelled ? 10 : 1 }, (_, i) => rgb(pen, this.#colors(isLabelled ? `--class-${i}` : "--accent")));
+    const colors = dotColors(this.model.classes, this.#colors).map((color) => rgb(pen, color));
     const picture = pen.getImageData(0, 0, width, width), stamp = makeStamp(picture, radius * ratio);
     for (const n of this.order) {
       if (n >= count) continue;
-      const alpha = this.only >= 0 && labels[n] !== this.only ? 0.07 : 0.7;
-      stamp((a[n] - left) * scale, width - (b[n] - bottom) * scale, colors[isLabelled ? labels[n] % 10 : 0], alpha);
+      const alpha = this.places.has(n) ? 0.7 : 0.07;
+      stamp((a[n] - left) * scale, width - (b[n] - bottom) * scale, colors[labels[n] % 10], alpha);
     }
     pen.putImageData(picture, 0, 0);
   }
 
-  /** Each class's name at the median of its points, with a halo to stand out from them, and off the other names. */
   #nameClasses(pen) {
-    const height = Math.max(13, this.#side / 38);
-    pen.font = `650 ${height}px ${this.#colors("--sans")}`;
-    [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4.5];
-    [pen.strokeStyle, pen.fillStyle] = [this.#colors("--card"), this.#colors("--ink")];
-    const visible = this.names.filter(({ label, place }) => {
-      const isInside = this.#view.share(place).every((share) => share > 0 && share < 1);
-      return isInside && (this.only < 0 || label === this.only);
+    const names = this.model.classes.flatMap((name, label) => {
+      if (!this.middles[label] || (this.places.only >= 0 && label !== this.places.only)) return [];
+      const shares = this.#view.share(this.middles[label]);
+      const [x, y] = shares.map((share) => share * this.#side);
+      return shares.every((share) => share > 0 && share < 1) ? [{ name, x, y }] : [];
     });
-    const names = visible.map(({ name: whole, place }) => {
-      const name = whole.length > NAME ? `${whole.slice(0, NAME - 1).trimEnd()}…` : whole;
-      const [x, y] = this.#at(place);
-      return { name, x, y, width: pen.measureText(name).width + 5, height: height + 3 };
-    });
-    apart(names, this.#side);
-    for (const { name, x, y } of names) {
-      pen.strokeText(name, x, y);
-      pen.fillText(name, x, y);
-    }
-    [pen.textAlign, pen.textBaseline] = ["start", "alphabetic"];
+    writeNames(pen, names, this.#side, Math.max(13, this.#side / 38), this.#colors);
   }
 
   /** Find where each class's name goes: again when the places have changed. */
   findNames() {
     const { a, b, labels, count } = this.places;
-    const members = this.model.classes.map(() => []);
-    for (let n = 0; n < count; n++) members[labels[n]].push(n);
-    const middle = (values, own) => Float32Array.from(own, (n) => values[n]).sort()[own.length >> 1];
-    this.names = this.model.classes.flatMap((name, label) =>
-      members[label].length ? [{ name, label, place: [middle(a, members[label]), middle(b, members[label])] }] : []);
+    this.middles = middlesOf(this.model.classes, labels.subarray(0, count), (n) => [a[n], b[n]]);
   }
+}
+
+/** The round numbers on both axes of a square of the plane, and where their lines are in `size` pixels. */
+function gridLines({ left, bottom, side }, size, most) {
+  return [[left, true], [bottom, false]].flatMap(([low, isUpright]) => {
+    const { values, digits } = ticks(low, low + side, most);
+    return values.map((value) => {
+      const at = ((value - low) / side) * size;
+      return { value, label: number(value, digits), isUpright, at: isUpright ? at : size - at };
+    });
+  });
+}
+
+/** The colours of the labels modulo 10: one for all dots where there are no classes. */
+const dotColors = (classes, colors) => Array.from({ length: 10 }, (_, i) => colors(classes.length ? `--class-${i}` : "--accent"));
+
+/** The median place of each class's images, `placeOf(n)` each; null where there are none. None at all if classes are many. */
+function middlesOf(classes, labels, placeOf) {
+  if (!classes.length || classes.length > MANY_NAMES) return []; // labels are all 0 where there are no classes
+  const members = classes.map(() => []);
+  labels.forEach((label, n) => members[label].push(placeOf(n)));
+  return members.map((own) => (own.length ? [0, 1].map((axis) => Float32Array.from(own, (place) => place[axis]).sort()[own.length >> 1]) : null));
+}
+
+/** Write classes' names, {name, x, y} each, with a halo to stand out from the dots, and off one another. */
+function writeNames(pen, places, side, height, colors) {
+  pen.font = `650 ${height}px ${colors("--sans")}`;
+  [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4.5];
+  [pen.strokeStyle, pen.fillStyle] = [colors("--card"), colors("--ink")];
+  const names = places.map(({ name: whole, x, y }) => {
+    const name = whole.length > NAME ? `${whole.slice(0, NAME - 1).trimEnd()}…` : whole;
+    return { name, x, y, width: pen.measureText(name).width + 5, height: height + 3 };
+  });
+  apart(names, side);
+  for (const { name, x, y } of names) {
+    pen.strokeText(name, x, y);
+    pen.fillText(name, x, y);
+  }
+  [pen.textAlign, pen.textBaseline] = ["start", "alphabetic"];
 }
 
 /** Red, green and blue of a colour of the style. */

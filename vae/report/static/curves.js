@@ -11,7 +11,7 @@ function svg(tag, attributes, ...children) {
 }
 
 let clips = 0; // made so far: each needs an id of its own
-const reading = (value) => (value === null ? "–" : value.toFixed(2));
+const reading = (value) => (value === null ? "–" : number(value));
 
 /** The index of the number that is nearest to another one. */
 const nearestIndex = (numbers, target) =>
@@ -23,7 +23,9 @@ const nearestIndex = (numbers, target) =>
  * @param chart epochs; panels, each a title and lines by name, with null for no value; and optionally by name `styles`,
  *     the class of a line, which is else its name; `bands` of a panel, the lower and the upper values; and `isNamed`,
  *     whether the panels name their lines.
- * @returns goTo(epoch), which moves the cursor; views, which are called with the epoch where pointer or keys have moved it.
+ * A pointer that passes moves the cursor while it is there; keys and a click or tap put it elsewhere.
+ * @returns goTo(epoch), which puts the cursor there; views, which are called with the epoch where pointer or keys have moved
+ *     it, and with whether that is only in passing.
  */
 function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const { width, height, left, right, top, bottom } = SIZE;
@@ -32,7 +34,7 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   const output = group.previousElementSibling.querySelector("output");
   const styleOf = (name) => styles[name] ?? name;
   const views = [];
-  let at = epochs.length - 1;
+  let at = epochs.length - 1, home = at; // where the cursor is, and where it was put
 
   /** One panel; returns a function that moves its cursor to the epoch at `at`. */
   function draw({ title, lines, bands = {} }) {
@@ -45,7 +47,7 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
     const vertical = ticks(low - margin, high + margin, 4);
     for (const value of vertical.values) {
       picture.append(svg("line", { class: "rule", x1: left, x2: width - right, y1: toY(value), y2: toY(value) }));
-      picture.append(svg("text", { x: left - 7, y: toY(value) + 4, "text-anchor": "end" }, value.toFixed(vertical.digits)));
+      picture.append(svg("text", { x: left - 7, y: toY(value) + 4, "text-anchor": "end" }, number(value, vertical.digits)));
     }
     for (const epoch of ticks(first, last, 5, true).values) {
       picture.append(svg("text", { x: toX(epoch), y: height - 6, "text-anchor": "middle" }, String(epoch)));
@@ -53,8 +55,8 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
     const clip = `clip-${clips++}`;
     picture.append(svg("clipPath", { id: clip }, svg("rect", { x: left - 4, y: top - 4, width: width - left - right + 8, height: height - top - bottom + 8 })));
     const cut = (text, y) => picture.append(svg("text", { x: left + 0.4 * (width - left), y }, text));
-    if (highest > high + margin) cut(`↑ from ${highest.toFixed(vertical.digits)}`, top + 6);
-    if (lowest < low - margin) cut(`↓ from ${lowest.toFixed(vertical.digits)}`, height - bottom - 4);
+    if (highest > high + margin) cut(`↑ from ${number(highest, vertical.digits)}`, top + 6);
+    if (lowest < low - margin) cut(`↓ from ${number(lowest, vertical.digits)}`, height - bottom - 4);
     const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom });
     picture.append(cursor);
     const readings = element("p", { className: "readings" });
@@ -95,9 +97,10 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
       .join("; ")}`;
   }
 
-  function lead(index) {
+  function lead(index, isPassing) {
     moveTo(index);
-    for (const view of views) view(epochs[at]);
+    if (!isPassing) home = at;
+    for (const view of views) view(epochs[at], isPassing);
   }
 
   const movers = panels.map(draw);
@@ -105,26 +108,28 @@ function startCurves(group, { epochs, panels, styles = {}, isNamed = true }) {
   group.ariaValueMax = last;
   moveTo(epochs.length - 1);
 
-  function follow(event) {
+  function follow(event, isPassing) {
     const picture = event.target.closest("svg");
     if (!picture || !group.contains(picture)) return;
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * width;
     const share = (x - left) / (width - left - right);
-    lead(nearestIndex(epochs, first + share * (last - first)));
+    lead(nearestIndex(epochs, first + share * (last - first)), isPassing);
   }
-  group.addEventListener("pointermove", follow);
-  group.addEventListener("pointerdown", follow);
-  group.addEventListener("pointerleave", () => {
-    if (!views.length) moveTo(epochs.length - 1); // else it stays with what has followed it
-  });
+  group.addEventListener("pointermove", (event) => follow(event, true));
+  group.addEventListener("pointerup", (event) => { if (!event.button) follow(event, false); });
+  group.addEventListener("pointerleave", () => lead(home, true)); // a touch that scrolls the page leaves without an end
   group.addEventListener("keydown", (event) => {
     const target = { ArrowLeft: at - 1, ArrowRight: at + 1, PageDown: at - 10, PageUp: at + 10, Home: 0, End: epochs.length - 1 }[event.key];
     if (target === undefined) return;
     event.preventDefault();
-    lead(target);
+    lead(target, false);
   });
-  return { goTo: (epoch) => moveTo(nearestIndex(epochs, epoch)), views };
+  const goTo = (epoch) => {
+    moveTo(nearestIndex(epochs, epoch));
+    home = at;
+  };
+  return { goTo, views };
 }
 
 const groups = document.querySelectorAll(".curves");

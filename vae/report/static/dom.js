@@ -11,6 +11,9 @@ function element(tag, properties, ...children) {
   return made;
 }
 
+/** A number with this many decimals and a true minus sign. */
+const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+
 /** Round numbers, at most `most` of them, from low to high. */
 function ticks(low, high, most, whole) {
   const rough = (high - low) / most || 1;

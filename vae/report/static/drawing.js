@@ -84,10 +84,9 @@ function addDrawing(model, decode, point, morph, map) {
   function tell(x, posterior) {
     const { recon, kl } = score(x, self.result.y, posterior), share = 100 * shareBelow(drawing.quantiles, recon + kl);
     Object.assign(self.result, { recon, kl, share });
-    const terms = ` nats = ${recon.toFixed(1)} reconstruction + ${kl.toFixed(1).replace("-", "−")} KL`;
-    byId("drawn").replaceChildren(element("b", {}, `−ELBO ${(recon + kl).toFixed(1)}`), terms);
-    const extremes = { 0: "lower than that of every test image", 100: "higher than that of every test image" };
-    byId("unusual").textContent = extremes[share] ?? `higher than that of ${rounded(share)} % of the test images`;
+    const terms = ` nats = ${number(recon, 1)} reconstruction + ${number(kl, 1)} KL`;
+    byId("drawn").replaceChildren(element("b", {}, `−ELBO ${number(recon + kl, 1)}`), terms);
+    byId("unusual").textContent = standing(share);
     if (model.conditional && model.classes.length <= MANY_CLASSES) guess(x);
   }
 
@@ -102,7 +101,7 @@ function addDrawing(model, decode, point, morph, map) {
     }
     own.likeliest = losses.indexOf(Math.min(...losses));
     const [given, likeliest] = [own.y, own.likeliest].map((y) => `given class ${model.classes[y]}`);
-    byId("likeliest").textContent = `${given}; lowest ${likeliest}: ${losses[own.likeliest].toFixed(1)}`;
+    byId("likeliest").textContent = `${given}; lowest ${likeliest}: ${number(losses[own.likeliest], 1)}`;
   }
 
   function draw(more) {
@@ -162,8 +161,12 @@ function addDrawing(model, decode, point, morph, map) {
   return self;
 }
 
-/** A percentage: whole, except close to 0 and 100. */
-const rounded = (share) => share.toFixed(share < 1 || share > 99 ? 1 : 0);
+/** Words for the percentage of test images whose minus ELBO is lower: whole, except close to 0 and 100. */
+function standing(share) {
+  if (share < 0.05) return `lower than that of ${share ? "almost " : ""}every test image`;
+  if (share >= 99.95) return `higher than that of ${share < 100 ? "almost " : ""}every test image`;
+  return `higher than that of ${number(share, share < 1 || share > 99 ? 1 : 0)} % of the test images`;
+}
 
 /** The share of values below this one, from their 101 quantiles. */
 function shareBelow(quantiles, value) {

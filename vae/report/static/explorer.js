@@ -44,7 +44,7 @@ function addMap(model, point, morph, decode) {
   const map = new LatentMap(byId("map"), model, new Places(model));
   const nearby = addNearby(model, point, map);
   const { places, view } = map;
-  let ring = -1;
+  let ring = -1, pinned = null;
 
   const ends = () => morph.ends.map((end) => end.z);
   const mark = (n) => {
@@ -52,12 +52,13 @@ function addMap(model, point, morph, decode) {
     map.draw(point.z, ends(), ring);
     nearby.browse(n);
   };
-  const goTo = (z) => {
+  const goTo = (z, y) => {
     morph.stop();
-    point.show(z);
+    point.show(z, y);
   };
   const hold = (isPinned) => {
     map.isPinned = isPinned;
+    pinned = Float32Array.from(point.z);
     byId("pin").ariaPressed = String(isPinned);
     mark(-1);
   };
@@ -69,23 +70,25 @@ function addMap(model, point, morph, decode) {
     point.rest();
   };
   const toggle = () => (map.isPinned ? hold(false) : pin(point.z));
+  const lift = (place) => {
+    map.bringBack();
+    return places.lift(place);
+  };
 
   addGestures(map, {
-    hover: (place) => (map.isPinned ? mark(places.nearestOnMap(place)) : goTo(places.lift(place))),
+    hover: (place) => (map.isPinned ? mark(places.nearestOnMap(place)) : goTo(lift(place))),
     leave: () => { if (ring >= 0) mark(-1); },
-    slide(place) {
-      if (map.isPinned) hold(false);
-      goTo(places.lift(place));
-    },
+    slide: (place) => goTo(lift(place)),
     click(place) {
       if (map.isPinned) hold(false);
-      else pin(places.lift(place));
+      else pin(lift(place));
     },
     tap(place, isAtPoint) {
       if (map.isPinned && isAtPoint) hold(false);
-      else pin(places.lift(place));
+      else pin(lift(place));
     },
     walk(step) {
+      map.bringBack();
       const z = places.walk(point.z, step);
       const place = places.snaps ? places.project(z) : view.within(z);
       goTo(places.snaps ? z : place);
@@ -99,16 +102,24 @@ function addMap(model, point, morph, decode) {
     if (event.key === "Escape" && map.isPinned && !document.querySelector("dialog[open], :popover-open")) hold(false);
   });
   point.views.push(() => {
+    if (map.isPinned && point.z.some((value, d) => value !== pinned[d])) hold(false); // whatever has moved the point
     map.draw(point.z, ends(), ring);
     nearby.draw();
   });
   if (model.classes.length <= 20) addLegend(model.classes, map);
-  return Object.assign(map, { hold });
+  const open = ({ z, y }) => {
+    goTo(places.snaps ? z : view.clamp(z), y);
+    view.follow(places.project(point.z));
+    hold(true);
+    map.redraw();
+  };
+  return Object.assign(map, { hold, open });
 }
 
 /** A button for each class, which shows only that class on the map while it is pressed. */
 function addLegend(classes, map) {
-  const chips = classes.map((name, label) => {
+  const chips = classes.flatMap((name, label) => {
+    if (!map.places.labels.includes(label)) return [];
     const chip = element("button", { type: "button", className: "chip" }, element("i", {}), name);
     chip.style.setProperty("--color", `var(--class-${label % 10})`);
     chip.ariaPressed = "false";
@@ -168,6 +179,7 @@ function timeDecode(decode, point) {
   return (performance.now() - began) / count;
 }
 
+/** Connect everything; returns the map, null if there is none. */
 function startExplorer(model) {
   const decode = makeDecoder(model), starts = unpackStarts(model), point = new Point(model.latents);
   const morph = new Morph(point, starts, model);
@@ -194,12 +206,12 @@ function startExplorer(model) {
     byId("timing").dataset.milliseconds = milliseconds;
   }
   const drawing = model.drawing.encoder && addDrawing(model, decode, point, morph, map);
-  addLinks(model, point, ({ z, y }) => {
+  addLinks(model, point, map?.open ?? (({ z, y }) => {
     morph.stop();
     point.show(z, y);
-    map?.hold(true);
-  });
+  }));
   window.vae = { decode, point, morph, map, drawing, show: (z, y) => point.show(z, y) }; // for the console: vae.show([0, 1])
+  return map;
 }
 
-if (data.explorer) startExplorer(data.explorer);
+const explorerMap = data.explorer ? startExplorer(data.explorer) : null;

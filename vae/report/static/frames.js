@@ -12,9 +12,7 @@ class MeansMap {
     Object.assign(this, { canvas, kept, labels: unpack(kept.labels) });
     const values = unpack(kept.places), images = this.labels.length;
     this.places = kept.epochs.map((_, i) => values.subarray(2 * images * i, 2 * images * (i + 1)));
-    const members = kept.classes.map((_, label) => Array.from(this.labels.keys()).filter((n) => this.labels[n] === label));
-    this.middles = this.places.map((places) =>
-      members.map((own) => [0, 1].map((axis) => Float32Array.from(own, (n) => places[2 * n + axis]).sort()[own.length >> 1])));
+    this.middles = this.places.map((places) => middlesOf(kept.classes, this.labels, (n) => [places[2 * n], places[2 * n + 1]]));
     this.colors = (name) => getComputedStyle(canvas).getPropertyValue(name).trim();
     new ResizeObserver(() => this.draw(this.#at)).observe(canvas);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(this.#at));
@@ -36,84 +34,71 @@ class MeansMap {
     pen.scale(scale, scale);
     this.#drawGrid(pen, size);
     const [from, to] = [this.places[Math.floor(t)], this.places[Math.ceil(t)]];
-    const place = (a, b) => ((a + (t % 1) * (b - a)) / 65535) * size;
-    const colors = Array.from({ length: 10 }, (_, i) => this.colors(this.kept.classes.length ? `--class-${i}` : "--accent"));
+    const between = (a, b) => ((a + (t % 1) * (b - a)) / 65535) * size;
+    const colors = dotColors(this.kept.classes, this.colors);
     const radius = Math.max(1.1, size / 260);
     pen.globalAlpha = 0.75;
     for (let n = 0; n < this.labels.length; n++) {
       pen.fillStyle = colors[this.labels[n] % 10];
       pen.beginPath();
-      pen.arc(place(from[2 * n], to[2 * n]), size - place(from[2 * n + 1], to[2 * n + 1]), radius, 0, 7);
+      pen.arc(between(from[2 * n], to[2 * n]), size - between(from[2 * n + 1], to[2 * n + 1]), radius, 0, 7);
       pen.fill();
     }
     pen.globalAlpha = 1;
-    if (this.kept.classes.length <= 20) this.#nameClasses(pen, size, t, place);
+    const [before, after] = [this.middles[Math.floor(t)], this.middles[Math.ceil(t)]];
+    const names = this.kept.classes.flatMap((name, label) => {
+      if (!before[label]) return [];
+      const [x, y] = [0, 1].map((axis) => between(before[label][axis], after[label][axis]));
+      return [{ name, x, y: size - y }];
+    });
+    writeNames(pen, names, size, size < 240 ? 12 : 14, this.colors);
   }
 
   #drawGrid(pen, size) {
-    const { left, bottom, side } = this.kept;
     pen.font = `10px ${this.colors("--sans")}`;
-    for (const [low, isAcross] of [[left, true], [bottom, false]]) {
-      if (!this.kept.titles[isAcross ? 0 : 1]) continue;
-      const { values, digits } = ticks(low, low + side, 5);
-      for (const value of values) {
-        const at = ((value - low) / side) * size;
-        pen.fillStyle = this.colors(value ? "--line" : "--faint");
-        if (isAcross) pen.fillRect(at, 0, value ? 1 : 0.5, size);
-        else pen.fillRect(0, size - at, size, value ? 1 : 0.5);
-        pen.fillStyle = this.colors("--faint");
-        const label = value.toFixed(digits).replace("-", "−");
-        if (isAcross && at > 24 && at < size - 20) pen.fillText(label, at + 3, size - 4);
-        if (!isAcross && at > 24 && at < size - 30) pen.fillText(label, 4, size - at - 3);
-      }
-    }
     const [across, up] = this.kept.titles;
+    for (const { value, label, at, isUpright } of gridLines(this.kept, size, 5)) {
+      if (!isUpright && !up) continue;
+      pen.fillStyle = this.colors(value ? "--line" : "--faint");
+      if (isUpright) pen.fillRect(at, 0, value ? 1 : 0.5, size);
+      else pen.fillRect(0, at, size, value ? 1 : 0.5);
+      pen.fillStyle = this.colors("--faint");
+      if (isUpright && at > 24 && at < size - 20) pen.fillText(label, at + 3, size - 4);
+      if (!isUpright && at > 30 && at < size - 24) pen.fillText(label, 4, at - 3);
+    }
     pen.fillStyle = this.colors("--soft");
     pen.fillText(`${across} →`, size - pen.measureText(`${across} →`).width - 5, size - 17);
     if (up) pen.fillText(`↑ ${up}`, 5, 13);
   }
-
-  #nameClasses(pen, size, t, place) {
-    pen.font = `650 ${size < 240 ? 12 : 14}px ${this.colors("--sans")}`;
-    [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 4];
-    [pen.strokeStyle, pen.fillStyle] = [this.colors("--card"), this.colors("--ink")];
-    const [from, to] = [this.middles[Math.floor(t)], this.middles[Math.ceil(t)]];
-    const names = this.kept.classes.flatMap((whole, label) => {
-      if (from[label][0] === undefined) return [];
-      const name = whole.length > 12 ? `${whole.slice(0, 11).trimEnd()}…` : whole;
-      const [x, y] = [0, 1].map((axis) => place(from[label][axis], to[label][axis]));
-      return [{ name, x, y: size - y, width: pen.measureText(name).width + 4, height: 16 }];
-    });
-    apart(names, size);
-    for (const { name, x, y } of names) {
-      pen.strokeText(name, x, y);
-      pen.fillText(name, x, y);
-    }
-  }
 }
 
-/** Connect slider, button, samples and map; `curves` are the training curves. */
-async function startFrames(kept, curves) {
+/** Connect slider, button, samples and a small map with the training curves, and with the explorer's map; null if there is none. */
+async function startFrames(kept, curves, large) {
   const { epochs } = kept, last = epochs.length - 1, slider = byId("scrubber"), button = byId("roll");
-  const map = new MeansMap(byId("means"), kept);
+  const small = new MeansMap(byId("means"), kept);
   const sheet = element("img", { src: kept.sheet });
   await sheet.decode();
   let at = -1, playing = 0;
 
   /** Show epoch t: between two epochs the map is on its way, and the rest still stands at the earlier one. */
   function show(t) {
-    map.draw(t);
+    small.draw(t);
     const now = Math.floor(t);
     if (now === at) return;
     at = now;
     fill(slider, at);
-    const words = `epoch ${epochs[at]}`, loss = `test −ELBO ${kept.losses[at].toFixed(2)}`;
+    const words = `epoch ${epochs[at]}`, loss = `test −ELBO ${number(kept.losses[at])}`;
     byId("frame").textContent = `${words}: ${loss}`;
     slider.ariaValueText = `${words} of ${epochs[last]}: ${loss}`;
     drawSamples();
     byId("samples").ariaLabel = `Samples after ${words}, ${kept.rows} rows of ${kept.columns}`;
-    byId("means").ariaLabel = `Map of ${map.labels.length} test images by their posterior means after ${words}; ${loss}`;
-    window.vae?.map?.setPlaces?.(at === last ? null : map.coordinates(at), epochs[at]);
+    byId("means").ariaLabel = `Map of ${small.labels.length} test images by their posterior means after ${words}; ${loss}`;
+  }
+
+  /** Let the explorer's map follow, which takes no notice of what only passes. */
+  function lead() {
+    const epoch = at === last ? null : epochs[at];
+    if (large && large.epoch !== epoch) large.setPlaces(at === last ? null : small.coordinates(at), epoch);
   }
 
   function drawSamples() {
@@ -125,6 +110,7 @@ async function startFrames(kept, curves) {
   function goTo(i) {
     stop();
     show(i);
+    lead();
     curves.goTo(epochs[i]);
   }
 
@@ -144,6 +130,7 @@ async function startFrames(kept, curves) {
       const t = first + Math.max(0, now - began) / PACE;
       if (t >= last) return goTo(last);
       show(calm.matches ? Math.floor(t) : t);
+      lead();
       curves.goTo(epochs[at]);
       playing = requestAnimationFrame(frame);
       return undefined;
@@ -153,11 +140,14 @@ async function startFrames(kept, curves) {
 
   button.addEventListener("click", () => (playing ? goTo(at) : play()));
   slider.addEventListener("input", () => goTo(slider.valueAsNumber));
-  curves.views.push((epoch) => {
+  curves.views.push((epoch, isPassing) => {
+    if (isPassing && playing) return;
     stop();
     show(nearestIndex(epochs, epoch));
+    if (!isPassing) lead();
   });
+  if (large) large.bringBack = () => { if (large.epoch !== null) goTo(last); };
   goTo(last);
 }
 
-if (data.frames) startFrames(data.frames, charts[0]);
+if (data.frames) startFrames(data.frames, charts[0], explorerMap);

@@ -32,7 +32,7 @@ function addLinks(model, point, open) {
     const place = readLink(model);
     if (!place) return;
     open(place);
-    byId("explore").scrollIntoView();
+    byId(byId("plane").hidden ? "explore" : "plane").scrollIntoView();
   };
   point.whenAtRest.push(() => {
     if (!isFirst) writeLink(model, point);

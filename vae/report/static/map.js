@@ -15,7 +15,10 @@ class LatentMap {
    * @param places the test images.
    */
   constructor(canvas, model, places) {
-    Object.assign(this, { canvas, model, places, isPinned: false });
+    Object.assign(this, { canvas, model, places, isPinned: false, epoch: null });
+    this.views = []; // called after a change of the places, or of which of them are looked at
+    this.bringBack = () => { if (this.epoch !== null) this.setPlaces(null); };
+    this.name = canvas.ariaLabel;
     this.view = new View(model.map, places);
     this.cloud = new Cloud(model, places);
     new ResizeObserver(() => this.redraw()).observe(canvas);
@@ -33,7 +36,7 @@ class LatentMap {
     if (nearby >= 0) this.#drawRing(pen, this.at([this.places.a[nearby], this.places.b[nearby]]), 5, 1.5, "--ink");
     this.#drawPoint(pen, this.at(this.places.project(z)));
     if (this.#ellipse) this.#drawEllipse(pen, this.#ellipse); // over the point's ring, which may be larger
-    if (this.canvas.dataset.epoch) this.#drawEpoch(pen);
+    if (this.epoch !== null) this.#drawEpoch(pen);
   }
 
   /** Draw everything again with the next frame, after a change of the view, the places, the size or the colours. */
@@ -52,8 +55,8 @@ class LatentMap {
 
   /** Show one class, or all of them with -1. */
   only(label) {
-    this.cloud.only = label;
-    this.redraw();
+    this.places.only = label;
+    this.#changed();
   }
 
   /** Mark a Gaussian by its mean and its one-sigma ellipse: {mu, sigma}, D values each; `null` takes it away. */
@@ -62,11 +65,20 @@ class LatentMap {
     this.refresh();
   }
 
-  /** Put the first test images where they were at an epoch, (a, b) on the map each; `null` puts all of them back. */
+  /**
+   * Put the first test images where they were at an epoch, (a, b) on the map each; `null` puts all of them back.
+   * Who does so may set `bringBack`, which is called before a place on the map is decoded: as the last epoch does.
+   */
   setPlaces(places, epoch = null) {
     this.places.set(places);
-    this.canvas.dataset.epoch = places ? epoch : "";
+    this.epoch = places ? epoch : null;
+    this.canvas.ariaLabel = places ? `${this.name}, after epoch ${epoch}` : this.name;
     this.cloud.findNames();
+    this.#changed();
+  }
+
+  #changed() {
+    for (const view of this.views) view();
     this.redraw();
   }
 
@@ -149,7 +161,7 @@ class LatentMap {
     pen.font = `650 14px ${this.#colors("--sans")}`;
     [pen.textAlign, pen.lineJoin, pen.lineWidth] = ["center", "round", 4];
     [pen.strokeStyle, pen.fillStyle] = [this.#colors("--card"), this.#colors("--ink")];
-    const words = `after epoch ${this.canvas.dataset.epoch}`;
+    const words = `after epoch ${this.epoch}`;
     pen.strokeText(words, this.#size / 2, 20);
     pen.fillText(words, this.#size / 2, 20);
   }

@@ -33,19 +33,23 @@ function addNearby(model, point, map) {
   }
 
   function draw() {
-    nearest = map.places.nearest(point.z);
+    nearest = map.epoch === null ? map.places.nearest(point.z) : -1; // places of two epochs have no distance
     byId("where").textContent = model.latents === 2 ? where() : `|z| = ${number(Math.hypot(...point.z))}`;
-    if (browsed < 0) describe(nearest, "nearest test image");
+    browse(browsed);
   }
 
   function browse(n) {
     browsed = n;
-    if (n < 0) describe(nearest, "nearest test image");
-    else describe(n, "under the pointer");
+    byId("nearby").style.visibility = Math.max(n, nearest) < 0 ? "hidden" : "visible";
+    if (n >= 0) describe(n, "under the pointer");
+    else if (nearest >= 0) describe(nearest, "nearest test image");
+    else byId("near").textContent = `the map shows epoch ${map.epoch}`;
   }
 
+  map.views.push(draw);
+
   point.whenAtRest.push(() => {
-    const near = classOf(nearest) === undefined ? "" : `; nearest test image: ${classOf(nearest)}`;
+    const near = map.epoch !== null ? `; the map shows epoch ${map.epoch}` : classOf(nearest) === undefined ? "" : `; nearest test image: ${classOf(nearest)}`;
     byId("digit").ariaLabel = `Decoded image at ${where()}${near}`;
     byId("say").textContent = `${map.isPinned ? "Pinned at " : ""}${where()}${near}`;
   });

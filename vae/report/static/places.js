@@ -8,6 +8,7 @@ class Places {
     this.labels = unpack(map.labels);
     this.z = Float32Array.from(values, (value, i) => map.low[i % latents] + value * map.step[i % latents]);
     this.snaps = latents > 2; // a place in the plane is then many places in latent space: take that of an image
+    this.only = -1; // the class that alone is looked at, -1 for all
     this.centre = map.centre;
     this.axes = map.axes;
     this.set(null);
@@ -47,10 +48,16 @@ class Places {
     }
   }
 
+  /** Whether an image is of a class that is looked at. */
+  has(n) {
+    return this.only < 0 || this.labels[n] === this.only;
+  }
+
   /** The image nearest to a place on the map. */
   nearestOnMap([a, b]) {
     let nearest = 0, least = Infinity;
     for (let n = 0; n < this.count; n++) {
+      if (!this.has(n)) continue;
       const distance = (this.a[n] - a) ** 2 + (this.b[n] - b) ** 2;
       if (distance < least) [nearest, least] = [n, distance];
     }
@@ -61,9 +68,10 @@ class Places {
   nearest(z) {
     if (!this.snaps) return this.nearestOnMap(z);
     let nearest = 0, least = Infinity;
-    for (let n = 0, at = 0; n < this.labels.length; n++) {
+    for (let n = 0; n < this.labels.length; n++) {
+      if (!this.has(n)) continue;
       let distance = 0;
-      for (let d = 0; d < this.latents; d++, at++) distance += (this.z[at] - z[d]) ** 2;
+      for (let d = 0, at = n * this.latents; d < this.latents; d++, at++) distance += (this.z[at] - z[d]) ** 2;
       if (distance < least) [nearest, least] = [n, distance];
     }
     return nearest;

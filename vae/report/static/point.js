@@ -5,9 +5,6 @@ const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 const REST = 250; // milliseconds without a move, after which the point is at rest
 const LAP = 2600; // milliseconds from one end of a morph to the other
 
-/** A number with two decimals. */
-const number = (value) => value.toFixed(2).replace("-", "−");
-
 /** Paint pixels (C·H·W values; `scale` makes them 0 to 255) on a canvas, one each. */
 function paint(canvas, pixels, [channels, height, width], scale) {
   [canvas.width, canvas.height] = [width, height];

@@ -28,13 +28,13 @@ function addSliders(model, point, morph, decode) {
 }
 
 function slider({ index, kl }, most, { reach }, point, morph) {
-  const name = `z${index + 1}`, nats = `${kl.toFixed(2)} nats`;
+  const name = `z${index + 1}`, nats = `${number(kl)} nats`;
   const input = element("input", { type: "range", id: name, min: -reach.toFixed(2), max: reach.toFixed(2), step: 0.01 });
   const value = element("output", { htmlFor: name });
   const label = element("label", { htmlFor: name, title: `KL from N(0, 1), a mean over the test images: ${nats}` });
   const bar = element("i", { className: "bar" });
   bar.style.setProperty("--share", most > 0 ? kl / most : 0);
-  label.append(element("span", {}, "z", element("sub", {}, String(index + 1))), element("small", {}, kl.toFixed(2), element("span", { className: "unit" }, " nats")), bar);
+  label.append(element("span", {}, "z", element("sub", {}, String(index + 1))), element("small", {}, number(kl), element("span", { className: "unit" }, " nats")), bar);
   const reset = element("button", { type: "button", className: "reset", title: `Set ${name} to 0` }, "↺");
   reset.ariaLabel = `Set ${name} to 0`;
   const ends = [-1, 1].map(() => element("canvas", { className: "end", ariaHidden: "true" }));

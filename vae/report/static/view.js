@@ -54,6 +54,12 @@ class View {
     this.#set(near(this.left, a), near(this.bottom, b), this.side);
   }
 
+  /** The nearest place that zooming out can show. */
+  clamp([a, b]) {
+    const { left, bottom, side } = this.outer, within = (low, value) => Math.max(low, Math.min(low + side, value));
+    return [within(left, a), within(bottom, b)];
+  }
+
   /** The nearest place within the whole map, or within what is visible if that is more. */
   within([a, b]) {
     const { home } = this;
