@@ -84,6 +84,24 @@ def test_greys_of_fewer_bits_in_files_of_sixteen_are_scaled_alike(tmp_path, bits
     assert sorted(everything(load(tmp_path))[:, 0, 0, 0].tolist()) == [40] * 5 + [250]
 
 
+def test_a_hot_pixel_darkens_no_image(tmp_path):
+    """65,535 is not a grey of 12 bits: it is white, and the others stay as they are."""
+    pixels = np.full((10, 10), 40 << 4, dtype=np.uint16)
+    pixels[0] = 250 << 4
+    for i in range(6):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    pixels[5, 5] = 65535
+    Image.fromarray(pixels).save(tmp_path / "hot.png")
+    images = everything(load(tmp_path, image_size=10))
+    assert images.unique(return_counts=True)[0].tolist() == [40, 250, 255] and (images == 255).sum() == 1
+
+
+def test_black_and_white_of_sixteen_bits_stays_so(tmp_path):
+    for i in range(7):
+        Image.fromarray(np.eye(10, dtype=np.uint16) * 65535).save(tmp_path / f"{i}.png")
+    assert everything(load(tmp_path, image_size=10)).unique().tolist() == [0, 255]
+
+
 def test_a_picture_of_ten_bits_is_not_blank(tmp_path):
     page = np.full((60, 40), 1000, dtype=np.uint16)
     page[10:50, 18:22] = 100
@@ -127,9 +145,18 @@ POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nsh
     [
         ("bad.png", lambda p: p.write_text("<html>"), "can't be read as an image"),
         ("bad.png", lambda p: p.write_bytes(b""), "can't be read as an image"),
-        ("bad.png", truncated, "is damaged"),
+        ("bad.png", truncated, "is damaged: .*; delete or replace it"),
         ("bad.gif", animated, "animated"),
-        ("bad.tif", lambda p: Image.new("F", (4, 4)).save(p, "tiff"), "colour mode F: convert it to greyscale or RGB"),
+        (
+            "bad.tif",
+            lambda p: Image.new("F", (4, 4)).save(p, "tiff"),
+            "mode F: convert it to greyscale of 8 or 16 bits",
+        ),
+        (
+            "bad.tif",
+            lambda p: Image.new("I", (4, 4)).save(p, "tiff"),
+            "mode I: convert it to greyscale of 8 or 16 bits",
+        ),
         ("bad.png", bomb, "10,000×9,000"),
         ("bad.png", lambda p: p.symlink_to("nowhere"), "can't be read as an image"),
         ("bad.png", os.mkfifo, "not a regular file"),
@@ -151,7 +178,9 @@ def test_all_images_that_cannot_be_used_are_counted_and_the_first_ten_named_at_o
         truncated(tmp_path / "train" / "cat" / f"torn {i}.png")
     for i in range(3):
         (tmp_path / "test" / "cat" / f"web {i}.png").write_text("<html>")
-    with pytest.raises(DataError, match=rf"12 of 24 images below {tmp_path} can't be used") as caught:
+    with pytest.raises(
+        DataError, match=rf"12 of 24 images below {tmp_path} can't be used; delete or replace them: "
+    ) as caught:
         load(tmp_path)
     message = str(caught.value)
     names = [f"train/cat/torn {i}.png" for i in range(9)] + ["test/cat/web 0.png"]
@@ -159,7 +188,7 @@ def test_all_images_that_cannot_be_used_are_counted_and_the_first_ten_named_at_o
     assert "is damaged" in message
 
 
-@pytest.mark.parametrize("suffix", [".heic", ".avif", ".svg", ".HEIC"])
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".svg", ".HEIC", ".dng", ".tga"])
 def test_pictures_in_formats_that_are_not_read_are_left_out_with_a_line(tmp_path, caplog, suffix):
     fill(tmp_path, 8)
     for name in ("a", "b"):
@@ -169,6 +198,12 @@ def test_pictures_in_formats_that_are_not_read_are_left_out_with_a_line(tmp_path
         assert len(everything(load(tmp_path))) == 8
     (line,) = caplog.messages
     assert line.startswith(f"left out: 2 {suffix.lower()} below {tmp_path}")
+
+
+def test_a_jpeg_is_read_whatever_its_suffix(tmp_path):
+    for i in range(8):
+        Image.new("L", (8, 8), 30).save(tmp_path / f"{i}.{('jfif', 'jpg')[i % 2]}", "jpeg")
+    assert len(everything(load(tmp_path))) == 8
 
 
 def test_reading_many_images_says_how_far_it_is(tmp_path, monkeypatch, caplog):

@@ -10,6 +10,7 @@ from vae.data import idx
 from vae.data.datasets import load_splits
 from vae.data.download import load_idx_set
 from vae.data.idx import DIGESTS, FILES, DataError, decode
+from vae.system import memory
 
 LABELS, IMAGES = np.arange(6), np.zeros((6, 28, 28))
 HARMS = {
@@ -126,7 +127,7 @@ def test_idx_files_of_one_s_own_are_a_folder_s_data_set_under_its_name(tmp_path,
         (FILES[1], idx_bytes(IMAGES), "magic number"),
         (FILES[0], idx_bytes(IMAGES)[:-1], "bytes of data"),
         (FILES[0], idx_bytes(IMAGES) + b"\0", "bytes of data"),
-        (FILES[0], idx_bytes(IMAGES[:, :14]), "14×28"),
+        (FILES[0], idx_bytes(IMAGES[:, :14]), "14×28 .*: save them as PNG files, which .* --image_size"),
         (FILES[0], struct.pack(">4I", 0x803, 2**31, 28, 28), "bytes of data"),
         (FILES[1], struct.pack(">2I", 0x801, 0), "bytes of data"),
         (FILES[1], b"\0\0", "magic number"),
@@ -137,10 +138,37 @@ def test_files_that_are_nobody_s_are_held_against_their_header(tmp_path, file, c
         decode(tmp_path / file, content)
 
 
-def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(idx, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(idx, "_parse", lambda path, content: len(content))
-    assert decode(tmp_path / f"{FILES[0]}.gz", gzip.compress(bytes(1_000_000))) == 10_001
+def test_a_small_file_that_unpacks_to_more_than_its_header_says_is_not_unpacked_whole(tmp_path):
+    content = gzip.compress(idx_bytes(IMAGES) + bytes(1_000_000))
+    with pytest.raises(DataError, match=f"{IMAGES.size + 1:,} bytes of data"):
+        decode(tmp_path / FILES[0], content)
+
+
+def test_a_small_file_that_unpacks_to_more_than_fits_into_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 10_000_000)
+    content = gzip.compress(struct.pack(">4I", 0x803, 10_000, 28, 28) + bytes(7_840_000))
+    with pytest.raises(memory.TooLargeError, match=f"{FILES[0]}, unpacked, would take at least 15.7 MB"):
+        decode(tmp_path / FILES[0], content)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_not_read(tmp_path, monkeypatch, write_idx):
+    monkeypatch.setattr(memory, "available", lambda device: 10_000)
+    with pytest.raises(memory.TooLargeError, match=f"{FILES[0]} would take"):
+        load_splits("folder", write_idx(tmp_path))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_files_of_one_s_own_may_be_larger_than_the_official_ones(tmp_path, monkeypatch, pack):
+    monkeypatch.setattr(idx, "MAX_BYTES", 1_000)
+    assert len(decode(tmp_path / FILES[0], pack(idx_bytes(IMAGES)))) == len(IMAGES)
+
+
+def test_a_file_that_is_packed_twice_says_so(tmp_path, write_idx):
+    path = write_idx(tmp_path, packed=True) / f"{FILES[0]}.gz"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    for dataset, folder in (("mnist", tmp_path), ("folder", path.parent)):
+        with pytest.raises(DataError, match="is packed twice: unpack it with gunzip"):
+            load_splits(dataset, folder)
 
 
 def test_unequal_counts_are_refused(tmp_path):

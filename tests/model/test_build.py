@@ -9,7 +9,7 @@ from vae.data.pixels import to_pixels
 from vae.model.build import build_model, load_model, start_from_images
 from vae.system import weights
 from vae.system.checkpoint import CheckpointError
-from vae.system.errors import one_line
+from vae.system.errors import UsageError, one_line
 from vae.system.files import FileError
 
 
@@ -19,6 +19,13 @@ def test_only_a_conditional_model_has_class_inputs():
     )
     assert (plain.num_classes, conditional.num_classes) == (0, 10)
     assert conditional.encoder.body[0].in_features == 794 and conditional.decoder.body[0].in_features == 12
+
+
+@pytest.mark.parametrize(("dataset", "fix"), [("folder", "class subfolders"), ("mnist", "files into mine/MNIST/raw")])
+def test_a_conditional_model_without_labels_says_where_to_get_them(dataset, fix):
+    config = configure({"conditional": True, "dataset": dataset, "data_dir": "mine"})
+    with pytest.raises(UsageError, match=fix):
+        build_model(config, image_shape=(1, 28, 28), num_classes=0)
 
 
 @pytest.mark.parametrize("arch", ["mlp", "conv"])

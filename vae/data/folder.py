@@ -23,8 +23,18 @@ from vae.system.errors import plain
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-OTHER_SUFFIXES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg"}  # pictures that aren't read
+SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+OTHER_SUFFIXES = {
+    ".avif",
+    ".dng",
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".jxl",
+    ".psd",
+    ".svg",
+    ".tga",
+}  # pictures that aren't read
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # by content: Pillow hands PostScript to Ghostscript
 GREY_MODES, COLOUR_MODES = {"1", "L", "LA", "I;16", "I;16B"}, {"P", "RGB", "RGBA", "CMYK"}
 MANY = 20_000  # images that are read without a word
@@ -124,7 +134,7 @@ def _pillow_errors(path: Path, what: str) -> Iterator[None]:
             yield
     except PILLOW_ERRORS as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path} {what}: {reason}") from None
+        raise DataError(f"{path} {what}: {reason}; delete or replace it") from None
 
 
 def _problem(picture: Image.Image) -> str:
@@ -134,7 +144,7 @@ def _problem(picture: Image.Image) -> str:
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # MPO: a phone's photo followed by its preview
         return "is animated: keep one of its frames"
     if picture.mode not in GREY_MODES | COLOUR_MODES:
-        return f"has colour mode {picture.mode}: convert it to greyscale or RGB"
+        return f"has colour mode {picture.mode}: convert it to greyscale of 8 or 16 bits, or to RGB"
     return ""
 
 
@@ -151,8 +161,11 @@ def _common_format(paths: list[Path]) -> tuple[int, int]:
 
 
 def _bits(deep: np.ndarray) -> int:
-    """Return how many bits greys of up to 16 use: an even number, as those of cameras and scanners; 8 or more."""
-    return max(8, int(deep.max()).bit_length() + 1 & ~1)
+    """Return how many bits greys of up to 16 use: an even number, as those of cameras and scanners; 8 or more.
+
+    The largest of 16 bits doesn't count: it also marks hot and overexposed pixels among greys of fewer bits.
+    """
+    return max(8, int(deep.max(where=deep < 65535, initial=0)).bit_length() + 1 & ~1)
 
 
 def read_upright(path: Path, *, bits: int = 0) -> Image.Image:
@@ -168,7 +181,7 @@ def read_upright(path: Path, *, bits: int = 0) -> Image.Image:
     with open_image(path) as picture, _pillow_errors(path, "is damaged"):
         if picture.mode.startswith("I;16"):
             deep = np.asarray(picture)
-            picture = Image.fromarray((deep >> max(bits, _bits(deep)) - 8).astype(np.uint8))
+            picture = Image.fromarray((deep >> max(bits, _bits(deep)) - 8).clip(max=255).astype(np.uint8))
         upright = ImageOps.exif_transpose(picture)
         return upright.convert("RGB") if upright.mode == "CMYK" else upright
 
@@ -200,7 +213,8 @@ def _unusable_error(unusable: dict[Path, DataError], count: int, root: Path) -> 
         return error
     names = ", ".join(str(path.relative_to(root)) for path in [*unusable][:NAMED])
     more = ", …" if len(unusable) > NAMED else ""
-    return DataError(f"{len(unusable):,} of {count:,} images below {root} can't be used: {names}{more}; {error}")
+    which = f"{len(unusable):,} of {count:,} images below {root}"
+    return DataError(f"{which} can't be used; delete or replace them: {names}{more}; {error}")
 
 
 def fit_square(picture: Image.Image, *, size: int, channels: int) -> np.ndarray:

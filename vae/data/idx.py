@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae.system import memory
 from vae.system.errors import UserError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIDE = 28  # height and width of every image
-MAX_BYTES = 16 + 60_000 * SIDE * SIDE  # the largest of the files; no more than this is read into memory
+MAX_BYTES = 16 + 60_000 * SIDE * SIDE  # the largest of the official files; no more is downloaded or unpacked of them
+ANY_SIZE = "save them as PNG files, which --dataset folder --image_size takes at any size"
 GZIP = b"\x1f\x8b"  # what a packed file begins with; what its name says doesn't count, since browsers unpack downloads
 
 # Digests of the unpacked files, which hold however they are packed: SHA-256, and MD5 of KMNIST, whose files were never
@@ -94,28 +96,38 @@ def _read(path: Path) -> bytes:
     if not path.is_file():  # opening a pipe would wait for ever
         raise DataError(f"can't read {path}: it is not a regular file")
     try:
-        with path.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+        memory.require(2 * path.stat().st_size, str(path))  # it is copied once
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
 
 
 def decode(path: Path, content: bytes, name: str = "") -> Tensor:
     """Unpack and verify one of the four files, going by the name of `path`: uint8, (N, 28, 28) or (N,)."""
-    content = unpack(path, content)
     if name:
+        content = unpack(path, content)
         _verify(path, content, name)
-    return _parse(path, content)
+    else:
+        header, shape = _parse_header(path, unpack(path, content, limit=16))
+        content = unpack(path, content, limit=header + math.prod(shape))
+    header, shape = _parse_header(path, content)
+    if not shape[0] or len(content) != header + math.prod(shape):
+        raise DamagedError(f"{path} is damaged: {len(content) - header:,} bytes of data where its header says {shape}")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)
 
 
-def unpack(path: Path, content: bytes) -> bytes:
-    """Return what a gzip file holds, up to `MAX_BYTES` and one more; anything else as it is."""
+def unpack(path: Path, content: bytes, *, limit: int = MAX_BYTES) -> bytes:
+    """Return what a gzip file holds, up to `limit` bytes and one more; anything else as it is."""
     if not content.startswith(GZIP):
         return content
+    memory.require(2 * limit, f"{path}, unpacked,")
     try:
-        return gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(limit + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DamagedError(f"{path} is damaged: not a complete gzip file ({error})") from None
+    if unpacked.startswith(GZIP):
+        raise DataError(f"{path} is packed twice: unpack it with gunzip")
+    return unpacked
 
 
 def _verify(path: Path, content: bytes, name: str) -> None:
@@ -135,17 +147,13 @@ def _digest(content: bytes, like: str) -> str:
     return hashlib.new({64: "sha256", 32: "md5"}[len(like)], content, usedforsecurity=False).hexdigest()
 
 
-def _parse(path: Path, content: bytes) -> Tensor:
-    """Parse an IDX file: a magic number (0x0800 and the number of dimensions), the sizes, then unsigned bytes."""
+def _parse_header(path: Path, content: bytes) -> tuple[int, list[int]]:
+    """Return how long an IDX file's header is (0x0800 and the number of dimensions, the sizes) and the data's shape."""
     dims = 1 if "labels" in path.name else 3
     header = 4 + 4 * dims
     magic, *shape = struct.unpack(f">{1 + dims}I", content[:header].ljust(header, b"\0"))
     if magic != 0x0800 + dims:
         raise DamagedError(f"{path} is damaged: magic number {magic} instead of {0x0800 + dims}")
     if shape[1:] != [SIDE, SIDE][: dims - 1]:
-        raise DataError(f"{path} holds images of {shape[1]}×{shape[2]} pixels, not of {SIDE}×{SIDE}")
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path} holds more than {MAX_BYTES:,} bytes, 60,000 images of {SIDE}×{SIDE}")
-    if not shape[0] or len(content) != header + math.prod(shape):
-        raise DamagedError(f"{path} is damaged: {len(content) - header:,} bytes of data where its header says {shape}")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).reshape(shape)
+        raise DataError(f"{path} holds images of {shape[1]}×{shape[2]} pixels, not of {SIDE}×{SIDE}: {ANY_SIZE}")
+    return header, shape

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,19 @@ import torch
 from torch import Tensor
 
 from vae.data.download import FOLDERS, load_idx_set
-from vae.data.idx import FILES, DataError, find_idx_files
+from vae.data.idx import FILES, GZIP, DataError, find_idx_files
 
 logger = logging.getLogger(__name__)
 
 COUNTS = {"train": 50_000, "valid": 10_000, "test": 10_000}
 SIDE = 28
+MAX_BYTES = 785 * 2 * COUNTS["train"]  # of the largest file, with room for line ends of two bytes
+# SHA-256 of the files, as TensorFlow Datasets records them for its `binarized_mnist`.
+DIGESTS = {
+    "train": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+    "valid": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
+    "test": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+}
 MATLAB = (b"MATLAB", b"\x89HDF")  # what its files begin with; of version 7.3, both are in use
 
 
@@ -41,37 +48,36 @@ def read_amat(data_dir: Path, part: str) -> Tensor:
     """Read one part as uint8 images of 0 and 255, (N, 1, 28, 28).
 
     Raises:
-        DataError: the file can't be read, or is not as many lines of 784 zeros and ones as it should be.
+        DataError: the file can't be read, or is not the official one.
     """
-    path, count = amat_path(data_dir, part), COUNTS[part]
+    path = amat_path(data_dir, part)
     try:
         with path.open("rb") as stream:
-            start = stream.read(8)
-        with warnings.catch_warnings(action="ignore"):  # an empty file is refused below
-            rows = np.loadtxt(path, dtype=np.uint8, comments=None, ndmin=2, max_rows=max(count, SIDE * SIDE) + 1)
+            content = stream.read(MAX_BYTES).replace(b"\r\n", b"\n")
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
-    except ValueError:
-        rows = np.empty((0, 0), np.uint8)
-    if problem := _problem(rows, count, start):
-        raise DataError(f"{path} {problem}; expected {count:,} lines of {SIDE * SIDE} zeros and ones, as text")
-    return torch.from_numpy(rows * np.uint8(255)).reshape(count, 1, SIDE, SIDE)
+    if hashlib.sha256(content).hexdigest() != DIGESTS[part]:
+        raise DataError(f"{path} is not Larochelle & Murray's file: {_problem(content, part)}")
+    text = np.frombuffer(content, np.uint8)
+    bits = text[text >= ord("0")] == ord("1")  # the rest is spaces and line ends
+    return torch.from_numpy(bits * np.uint8(255)).reshape(COUNTS[part], 1, SIDE, SIDE)
 
 
-def _problem(rows: np.ndarray, count: int, start: bytes) -> str:
-    """Return why a file is not used, going by its numbers and its first bytes; empty if there is nothing."""
-    if start.startswith(MATLAB):
-        return "is a MATLAB file"
-    if not start:
-        return "is damaged: it is empty"
-    if not rows.size:
-        return "is damaged: not lines of equally many numbers"
-    lines = f"{len(rows):,} lines of {rows.shape[1]:,} numbers"
-    if rows.shape == (SIDE * SIDE, count):
-        return f"is transposed: {lines}"
-    if rows.shape != (count, SIDE * SIDE):
-        return f"is damaged: {lines}"
-    return "is damaged: numbers other than 0 and 1" if rows.max() > 1 else ""
+def _problem(content: bytes, part: str) -> str:
+    """Return what is wrong with a file that is not the official one, and what to do."""
+    digest = hashlib.sha256(content).hexdigest()
+    if (other := next((name for name in DIGESTS if DIGESTS[name] == digest), None)) is not None:
+        return f"it is binarized_mnist_{other}.amat; rename it"
+    if content.startswith(GZIP):
+        return "it is packed; unpack it with gunzip"
+    if content.startswith(MATLAB):
+        return "it is a MATLAB file; replace it by the official text file"
+    lines = content.splitlines()
+    size, expected = (len(lines), len(lines[0].split()) if lines else 0), (COUNTS[part], SIDE * SIDE)
+    if size == expected:
+        return "it is damaged, or another binarisation of MNIST; replace it by the official file"
+    counts = [f"{rows:,} lines of {columns:,} numbers" for rows, columns in (size, expected)]
+    return f"it has {counts[0]}, not {counts[1]}; replace it by the official file"
 
 
 def find_labels(images: dict[str, Tensor], data_dir: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae.config.config import Config, stored_config
+from vae.data.download import FOLDERS
 from vae.data.pixels import to_pixels
 from vae.model.networks import MLPDecoder
 from vae.model.priors import VampPrior
@@ -30,7 +31,9 @@ def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classe
         num_classes: of the data, 0 if it has no labels.
     """
     if config.conditional and not num_classes:
-        raise UsageError("--conditional needs labels, and these images have none: use class subfolders")
+        raw = Path(config.data_dir) / FOLDERS["mnist"] / "raw"
+        fix = "use class subfolders" if config.dataset == "folder" else f"put MNIST's files into {raw}"
+        raise UsageError(f"--conditional needs labels, and these images have none: {fix}")
     return VAE(
         config.latent_dim,
         arch=config.arch,
