@@ -10,6 +10,9 @@ from vae.config import Config
 from vae.model.vae import VAE
 
 
+MEANS = ("exp_avg", "exp_avg_sq")  # Adam's running means, of the shape of a weight
+
+
 def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
     """Fused Adam or AdamW over all parameters."""
     fused = next(model.parameters()).device.type != "mps"
@@ -26,9 +29,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) 
     """
     groups = optimizer.state_dict()["param_groups"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    expected = [{"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape} for weight in weights]
+    expected = [{"step": torch.Size(), **dict.fromkeys(MEANS, weight.shape)} for weight in weights]
     state = stored["state"]
     shapes = {index: {name: value.shape for name, value in entry.items()} for index, entry in state.items()}
     if shapes and shapes != dict(enumerate(expected)):
         raise ValueError("its optimizer's state is that of other weights")
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    dense = {  # laid out as the weights are, which fused Adam takes for granted: a file's strides may repeat a number
+        index: {"step": entry["step"], **{name: torch.empty_like(weights[index]).copy_(entry[name]) for name in MEANS}}
+        for index, entry in state.items()
+    }
+    optimizer.load_state_dict({"state": dense, "param_groups": groups})
