@@ -130,3 +130,21 @@ def test_a_folder_of_many_files_is_numbered_or_must_be_empty(start, tmp_path):
     assert start(output=str(many), overwrite=True).folder("many") == many
     with pytest.raises(FileError, match="can't make"):
         start(output=str(many / "x"), overwrite=True).folder("many")
+
+
+def test_a_command_s_own_folder_that_is_a_link_is_refused(start, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sample").symlink_to(tmp_path / "elsewhere")
+    for reserve in (lambda session: session.paths(*PAIR), lambda session: session.folder("many")):
+        for overwrite in (False, True):
+            with pytest.raises(FileError, match=r"sample is a link to .*elsewhere: remove it"):
+                reserve(start(overwrite=overwrite))
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert start(output="sample").paths(*PAIR)[0].parent == Path("sample")  # named by the person
+
+
+def test_a_folder_of_results_that_is_a_link_is_not_replaced(start, tmp_path):
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample/many").symlink_to(tmp_path)
+    with pytest.raises(FileError, match="many is a link to"):
+        start(overwrite=True).folder("many")

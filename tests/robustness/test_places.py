@@ -191,6 +191,9 @@ def test_a_place_that_only_a_file_of_several_seeds_names_is_not_written(tmp_path
 def test_a_run_with_absolute_places_that_was_moved_with_its_logs_goes_on_there(finished_run, tmp_path):
     for folder in ("outputs", "runs"):
         shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    state = load_state(tmp_path / "outputs/whole")
+    places = state["places"] | {"log_dir": str(tmp_path.parent / "gone")}
+    torch.save({**state, "places": places}, tmp_path / "outputs/whole/checkpoints/last.pt")
     before = files_below(finished_run)
     assert main(["--resume", str(tmp_path / "outputs/whole"), "--num_epochs", "5", "--quiet"]) == 0
     assert files_below(finished_run) == before and len(list((tmp_path / "runs/whole").glob("events*"))) > 1
@@ -269,6 +272,56 @@ def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(finished_run, tmp
     flags = ["--num_epochs", "5", "--quiet", "--log_dir", str(tmp_path / "runs")]
     assert main(["--resume", str(run_dir), *flags]) == 1
     assert "can't write" in capsys.readouterr().err and (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_logs_of_another_run_of_the_same_name_are_left_alone(finished_run, tmp_path, monkeypatch, capsys):
+    for place in ("a/outputs/whole", "b/outputs/whole"):
+        shutil.copytree(finished_run / "outputs/whole", tmp_path / place)
+    for place in ("a/tb/whole", "a/runs/whole", "b/runs/whole"):
+        shutil.copytree(finished_run / "runs/whole", tmp_path / place)
+    state = load_state(tmp_path / "a/outputs/whole")
+    state["places"]["log_dir"] = "../../tb"
+    torch.save(state, tmp_path / "a/outputs/whole/checkpoints/last.pt")
+    monkeypatch.chdir(tmp_path / "b")
+    before = files_below(tmp_path)
+    resume = ["--resume", "../a/outputs/whole", "--num_epochs", "5", "--quiet"]
+    assert main(resume) == 2
+    assert f"--log_dir {tmp_path}/a/tb\n" in capsys.readouterr().err and files_below(tmp_path) == before
+    shutil.rmtree(tmp_path / "a/tb")
+    shutil.rmtree(tmp_path / "a/runs")
+    assert main(resume) == 2 and files_below(tmp_path / "b") == {
+        path for path in before if tmp_path / "b" in path.parents
+    }
+
+
+LINKED = ["outputs/whole/samples", "outputs/whole/epochs", "outputs/whole/checkpoints", "runs/whole"]
+
+
+@pytest.mark.parametrize("place", LINKED)
+def test_a_folder_of_a_run_that_is_a_link_is_refused_and_what_it_leads_to_left_alone(
+    finished_run, tmp_path, capsys, place
+):
+    for folder in ("outputs", "runs"):
+        shutil.copytree(finished_run / folder, tmp_path / folder, symlinks=True)
+    shutil.move(tmp_path / place, tmp_path / "home")
+    (tmp_path / "home/.precious.tmp").touch()
+    (tmp_path / place).symlink_to(tmp_path / "home")
+    before = files_below(tmp_path, tmp_path / "home")
+    flags = ["--num_epochs", "5", "--quiet", "--log_dir", str(tmp_path / "runs")]
+    assert main(["--resume", str(tmp_path / "outputs/whole"), *flags]) == 1
+    err = capsys.readouterr().err
+    assert "is a link to" in err and err.endswith(": remove it\n") and err.count("\n") == 1
+    assert files_below(tmp_path, tmp_path / "home") == before
+
+
+@pytest.mark.parametrize("place", ["outputs/x/seed-1", "runs/x"])
+def test_a_folder_of_seeds_that_is_a_link_is_refused_before_any_trains(tmp_path, capsys, place):
+    assert run_main(tmp_path, *SHORT, "--seeds", "0", "1", "--run_name", "x", "--quiet") == 0
+    shutil.move(tmp_path / place, tmp_path / "home")
+    (tmp_path / place).symlink_to(tmp_path / "home")
+    before = files_below(tmp_path, tmp_path / "home")
+    assert main(["--resume", str(tmp_path / "outputs/x"), "--num_epochs", "2", "--quiet"]) == 1
+    assert "is a link to" in capsys.readouterr().err and files_below(tmp_path, tmp_path / "home") == before
 
 
 FOLDERS = ["私の　数字", "👨\u200d👩\xa0x", "caf\udce9"]  # the last has a byte that is no UTF-8

@@ -18,7 +18,7 @@ from vae.config.presets import command_line
 from vae.runs.trained import Trained, open_run
 from vae.system.console import Console, short_path
 from vae.system.errors import UsageError
-from vae.system.files import FileError
+from vae.system.files import FileError, refuse_links
 
 MAX_PART = 60  # bytes of a part of a file's name, which is at most 255 long on common file systems
 
@@ -55,7 +55,9 @@ class Session:
     def default_dir(self) -> Path:
         """The command's own folder: in the run's or, for a checkpoint outside a run, in the working directory."""
         trained, command = self.trained, self._options.name
-        return trained.run_dir / command if trained.run_dir else Path(f"{trained.path.stem}-{command}")
+        folder = trained.run_dir / command if trained.run_dir else Path(f"{trained.path.stem}-{command}")
+        refuse_links(folder)
+        return folder
 
     def paths(self, *names: str) -> list[Path]:
         """Reserve files for results that belong together, such as `interpolation_3-8.png` and `interpolation_3-8.gif`.
@@ -71,10 +73,11 @@ class Session:
     def folder(self, name: str) -> Path:
         """Reserve a folder for many files: a new one of this name, numbered if that is taken, or `--output`."""
         output, overwrite = self._options.output, self._options.overwrite
-        default = self.default_dir / f"{name}{self._checkpoint}"
-        if not output and not overwrite:
-            return self._reserve([default])[0]
-        folder = Path(output) if output else default
+        folder = Path(output) if output else self.default_dir / f"{name}{self._checkpoint}"
+        if not output:
+            if not overwrite:
+                return self._reserve([folder])[0]
+            refuse_links(folder)
         self._create_folder(folder)
         if any(folder.iterdir()) and not overwrite:
             raise UsageError(f"{folder} is not empty: choose another --output, or replace its files with --overwrite")

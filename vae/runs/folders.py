@@ -11,7 +11,7 @@ from pathlib import Path
 from vae.config import Config
 from vae.runs.record import read_description, read_seeds
 from vae.system.errors import UsageError
-from vae.system.files import FileError, take_lock
+from vae.system.files import FileError, refuse_links, take_lock
 
 FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter", "epochs")  # folders that training fills
 SEEDS = "seeds.json"  # in the folder of the runs of `--seeds`
@@ -81,14 +81,14 @@ def create(config: Config, *, suffix: str = "") -> Folders:
 def implied(name: str, *run_dirs: Path) -> list[Path]:
     """The places of data or logs that a command line stands for when it names a run's folder, by these paths.
 
-    They are the defaults of `data_dir` or `log_dir`, in the working directory and beside the run's output folder. Any
+    They are the defaults of `data_dir` or `log_dir`, beside the run's output folder and in the working directory. Any
     other place, which only a file of the run names, may be a stranger's choice.
     """
     default, places = getattr(Config, name), []
     for run_dir in run_dirs or (Path(),):
         output_dir = Folders(run_dir, run_dir).to_resume.parent
         group = run_dir.relative_to(output_dir).parent if name == "log_dir" else ""  # of several seeds
-        places += [Path(default, group), output_dir.parent / default / group]
+        places += [output_dir.parent / default / group, Path(default, group)]
     return places
 
 
@@ -97,8 +97,9 @@ def is_implied(name: str, place: Path, *run_dirs: Path) -> bool:
     return os.path.realpath(place) in map(os.path.realpath, implied(name, *run_dirs))
 
 
-def check_log_path(folders: Folders) -> None:
-    """Refuse a log folder with anything but logs in it."""
+def check_written(folders: Folders) -> None:
+    """Refuse a log folder with anything but logs in it, and folders that are links."""
+    refuse_links(folders.run_dir, folders.log_path, *(folders.run_dir / name for name in FILLED))
     if folders.log_path.exists() and not _is_log(folders.log_path):
         raise FileError(f"{folders.log_path} holds more than TensorBoard's logs: move it, or what is in it, elsewhere")
 

@@ -22,7 +22,7 @@ from vae.system import checkpoint, memory
 from vae.system.console import Console, short_path
 from vae.system.distributed import process_group
 from vae.system.errors import UsageError, UserError, one_line, tell
-from vae.system.files import FileError
+from vae.system.files import FileError, refuse_links
 from vae.system.program import PROGRAM
 from vae.training.divergence import DivergedError
 
@@ -115,6 +115,7 @@ def _train_group(group: SeedGroup, given: dict[str, Any]) -> int:
     with group.lock():
         if given:
             group.change(given)
+        refuse_links(group.log_path, *map(group.dir_of, group.seeds))
         console = Console(quiet=presets.configure(group.flags | group.passing).quiet)
         for number, seed in enumerate(group.seeds, start=1):
             if group.is_finished(seed):
@@ -177,9 +178,9 @@ def _with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, An
         for name, place in written.items()
         if name not in given and not folders.is_implied(name, place, *paths)
     }
-    moved = [place for place in folders.implied("log_dir", *paths) if (place / run_dir.name).is_dir()]
-    if moved and unnamed.pop("log_dir", ""):
-        given = {**given, "log_dir": os.path.relpath(moved[0])}
+    beside, gone = folders.implied("log_dir", run_dir)[0], not (written["log_dir"] / run_dir.name).exists()
+    if gone and (beside / run_dir.name).is_dir() and unnamed.pop("log_dir", ""):
+        given = {**given, "log_dir": os.path.relpath(beside)}
     if unnamed:
         flags = " ".join(f"--{name} {shlex.quote(place)}" for name, place in unnamed.items())
         raise UsageError(

@@ -93,12 +93,12 @@ class Run:
         self.learner.restore(state, self.folders.last)
         if not self.processes.is_main:
             return
+        folders.check_written(self.folders)
         self._cleanup.enter_context(take_lock(self.folders.lock))
         epoch = self.learner.epoch
         if checkpoint.load(self.folders.last)["epoch"] != epoch:  # `state` was read before the lock was taken
             raise FileError(f"{self.folders.run_dir} was trained by another process just now: resume it once more")
         rows = read_metrics(self.folders.metrics, epoch)
-        folders.check_log_path(self.folders)
         self._open_records(rows)
         if epoch < self.config.num_epochs and self.folders.results.exists():  # keep the results of the shorter run
             self.folders.results.replace(self.folders.run_dir / f"results_epoch_{epoch:03d}.json")

@@ -54,6 +54,13 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
+def refuse_links(*folders: Path) -> None:
+    """Refuse folders to write into that are links: in a stranger's run they may lead to any folder."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise FileError(f"{folder} is a link to {os.path.realpath(folder)}: remove it")
+
+
 @contextmanager
 def take_lock(path: Path) -> Iterator[None]:
     """Lock a file while the `with` block runs; the lock ends with this process, even by SIGKILL.

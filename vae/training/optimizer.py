@@ -9,7 +9,6 @@ import torch
 from vae.config import Config
 from vae.model.vae import VAE
 
-
 MEANS = ("exp_avg", "exp_avg_sq")  # Adam's running means, of the shape of a weight
 
 
