@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from small_runs import ROOT, run_main
@@ -10,6 +11,7 @@ from test_layout import FILES, imports
 from main import main
 from vae.config.options import COMMANDS, ModelOptions
 from vae.config.packages import TRAINING, packages_of
+from vae.data import datasets
 from vae.system import extras
 
 
@@ -32,13 +34,29 @@ def test_all_that_a_run_lacks_is_named_in_one_line_before_anything_is_made(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("line", "module"), [("list", "tqdm"), ("sample", "matplotlib"), ("compare a b", "jinja2"), ("embed", "sklearn")]
+    ("line", "module"),
+    [
+        ("list", "tqdm"),
+        ("list", "filelock"),
+        ("sample", "matplotlib"),
+        ("compare a b", "jinja2"),
+        ("embed", "sklearn"),
+        ("embed", "scipy"),
+        ("evaluate", "scipy"),
+        ("export", "filelock"),
+    ],
 )
 def test_what_a_command_lacks_is_named_in_one_line(capsys, lack, line, module):
     lack(module)
     assert main(line.split()) == 1
     package = {"sklearn": "scikit-learn"}.get(module, module)
     assert capsys.readouterr().err == f"error: {line.split()[0]} needs {package}: pip install {package}\n"
+
+
+def test_the_digits_without_what_their_loader_imports_get_one_line(lack):
+    lack("scipy")
+    with pytest.raises(extras.MissingPackageError, match=r"^--dataset digits needs scipy: pip install scipy$"):
+        datasets.load_splits("digits", Path())
 
 
 def test_a_file_of_flags_without_its_reader_gets_one_line(tmp_path, capsys, lack):
@@ -80,4 +98,5 @@ def test_whatever_is_imported_at_the_start_was_looked_for(name):
         modules = [f"vae.commands.{name}"] + ["vae.commands.session"] * isinstance(options, ModelOptions)
     needed = set().union(*map(needed_at_start, modules), {"tqdm"})
     assert needed <= {extras.MODULES.get(package, package) for package in declared}
+    assert "scikit-learn" not in declared or "scipy" in declared  # which it imports
     assert len(needed) == 1 or needed >= {"torch", "matplotlib"}

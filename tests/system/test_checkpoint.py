@@ -89,6 +89,14 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_an_archive_of_more_tensors_than_any_model_has_is_refused_unread(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "last.pt", STATE)
+    monkeypatch.setattr(checkpoint, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("it is read"))
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
 def test_a_pipe_or_a_device_in_a_file_s_place_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     for path in (tmp_path / "pipe.pt", Path("/dev/zero"), tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vae.config.options import Compare, Embed, Evaluate, Options, Reconstruct, Report
+from vae.config.options import Compare, Embed, Evaluate, Export, List, Options, Reconstruct, Report
 
 MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm")
 TRAINING = (*MODEL, "torchvision", "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
@@ -16,5 +16,7 @@ def packages_of(options: Options) -> tuple[str, ...]:
     if isinstance(options, Reconstruct | Report):
         packages += ("scipy",)
     if isinstance(options, Evaluate) or (isinstance(options, Embed) and options.picture != "none"):
-        packages += ("scikit-learn",)
+        packages += ("scikit-learn", "scipy")
+    if isinstance(options, Compare | Export | List):
+        packages += ("filelock",)
     return packages

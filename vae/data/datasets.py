@@ -186,7 +186,7 @@ def _pair(arrays: dict[str, Tensor]) -> tuple[Split, Split]:
 
 def _load_digits() -> tuple[Split, Split]:
     """Load scikit-learn's 1,797 digits, enlarged from 8×8 pixels to 28×28 and split into 1,437 and 360, stratified."""
-    require("--dataset digits", "scikit-learn")
+    require("--dataset digits", "scikit-learn", "scipy")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -14,6 +14,7 @@ from vae.system.files import FileError, write_atomic
 from vae.system.memory import is_out_of_memory
 from vae.system.schema import find_misfit
 
+MAX_ENTRIES = 50_000  # of an archive, about one for each tensor: reading many more takes seconds
 FORMAT = 1  # raised when an older reader would misread a newer file
 MODEL: dict[str, Any] = {
     "format": int,
@@ -76,6 +77,8 @@ def _is_uncompressed_archive(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if len(entries) > MAX_ENTRIES:
+            return False
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         fits = sum(entry.file_size for entry in entries) <= path.stat().st_size
         return stored and fits and archive.testzip() is None  # torch itself never looks at the checksums
