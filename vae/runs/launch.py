@@ -178,8 +178,8 @@ def _with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, An
         for name, place in written.items()
         if name not in given and not folders.is_implied(name, place, *paths)
     }
-    beside, gone = folders.implied("log_dir", run_dir)[0], not (written["log_dir"] / run_dir.name).exists()
-    if gone and (beside / run_dir.name).is_dir() and unnamed.pop("log_dir", ""):
+    beside = folders.implied("log_dir", run_dir)[0]
+    if _is_moved(written["log_dir"] / run_dir.name, beside / run_dir.name) and unnamed.pop("log_dir", ""):
         given = {**given, "log_dir": os.path.relpath(beside)}
     if unnamed:
         flags = " ".join(f"--{name} {shlex.quote(place)}" for name, place in unnamed.items())
@@ -188,6 +188,12 @@ def _with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, An
             f"name that place, or another, with  {PROGRAM} --resume {shlex.quote(str(typed))} {flags}"
         )
     return given
+
+
+def _is_moved(recorded: Path, log_path: Path) -> bool:
+    """Whether a log folder was moved, or copied, from the recorded place: it may be another run's of the same name."""
+    old, new = ({path.name for path in folder.rglob("events.out.*")} for folder in (recorded, log_path))
+    return log_path.is_dir() and (not recorded.exists() or not old.isdisjoint(new))
 
 
 def _check_resumable(stored: Config, given: dict[str, Any]) -> None:
