@@ -27,22 +27,33 @@ def test_a_closing_picture_that_fails_keeps_its_traceback_and_leaves_figures_and
     with monkeypatch.context() as patch:
         patch.setattr(charts, "draw_loss_curves", raising(ZeroDivisionError("a bug")))
         patch.setattr(pictures, "tsne", raising(ModuleNotFoundError("no sklearn")))
-        with pytest.raises(ModuleNotFoundError, match="no sklearn") as caught:
+        patch.setattr(pictures.figures, "draw_manifold", raising(UserError("no picture of these")))
+        with pytest.raises(
+            ExceptionGroup, match=r"lacks loss_curves.png, manifold.png, tsne.png; .*--resume"
+        ) as caught:
             run_main(tmp_path, *FLAGS)
     run_dir = tmp_path / "outputs/x"
-    assert caught.value.__notes__[0].startswith("tsne.png is missing")
-    assert caught.value.__context__.__notes__[0].startswith("loss_curves.png is missing")
+    kinds = [type(error) for error in caught.value.exceptions]
+    assert kinds == [ZeroDivisionError, UserError, ModuleNotFoundError] and caught.value.exceptions[0].__traceback__
     assert json.loads((run_dir / "results.json").read_text())["epoch"] == 1 and (run_dir / "report.html").exists()
     names = {path.stem for path in run_dir.glob("*.png")}
-    assert names == {"samples", "reconstructions", "interpolation", "latent_scatter", "manifold"}
+    assert names == {"samples", "reconstructions", "interpolation", "latent_scatter"}
     assert main(["--resume", str(run_dir), "--quiet"]) == 0
     assert (run_dir / "tsne.png").exists() and (run_dir / "loss_curves.png").exists()
 
 
-def test_a_closing_picture_that_is_refused_gets_its_line_and_leaves_figures_and_report(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pictures, "tsne", raising(UserError("no picture of these")))
+REFUSED = [(UserError("no picture"), "no picture"), (MemoryError(), "out of memory"), (OSError("no disk"), "no disk")]
+
+
+@pytest.mark.parametrize(("error", "reason"), REFUSED)
+def test_a_closing_picture_that_is_refused_is_named_in_one_line_and_leaves_figures_and_report(
+    tmp_path, monkeypatch, capsys, error, reason
+):
+    monkeypatch.setattr(pictures, "tsne", raising(error))
     assert run_main(tmp_path, *FLAGS) == 1
-    assert capsys.readouterr().err.endswith("\nerror: no picture of these\n")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: the run's end lacks tsne.png: {reason}; make it anew with  ")
+    assert line.endswith("outputs/x") and "--resume" in line
     assert (tmp_path / "outputs/x/results.json").exists() and (tmp_path / "outputs/x/report.html").exists()
 
 
@@ -75,3 +86,13 @@ def test_weights_that_make_latents_too_large_get_one_line_in_place_of_pictures(t
             assert main([*line, "--quiet", "--device", "cpu"]) == 1
             err = capsys.readouterr().err
             assert "is useless" in err and err.count("\n") == 1, err
+
+
+def test_a_seed_s_picture_that_failed_is_made_anew(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "tsne", raising(UserError("no picture")))
+        assert run_main(tmp_path, *FLAGS, "--seeds", "0", "1") == 1
+    run_dir = tmp_path / "outputs/x"
+    assert (run_dir / "seed-0/results.json").exists() and not (run_dir / "seed-0/tsne.png").exists()
+    assert main(["--resume", str(run_dir), "--quiet"]) == 0
+    assert (run_dir / "seed-0/tsne.png").exists() and not (run_dir / "seed-0/stopped.txt").exists()

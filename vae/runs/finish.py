@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from vae.runs import report, scorecard, summary
 from vae.runs.folders import Folders
 from vae.runs.tracking import Tracker
 from vae.system.console import Console
-from vae.system.errors import UserError
-from vae.system.files import write_json
+from vae.system.errors import UserError, one_line
+from vae.system.files import FileError, write_atomic, write_json
+from vae.system.memory import is_out_of_memory
 from vae.system.stopping import Stopped, raise_if_stopped
 from vae.training.learner import Learner
 
@@ -26,14 +28,14 @@ from vae.training.learner import Learner
 def finish(learner: Learner, folders: Folders, tracker: Tracker, pictures: Pictures, *, console: Console) -> None:
     """Draw the closing pictures, write results.json and report.html, and print the table of figures.
 
-    A picture that fails leaves the others and the figures their turn; what it raised is raised at the end.
+    A picture that fails leaves the others and the figures their turn; what failed is raised at the end.
     """
     console.close_bar()
     mu, _ = posterior(learner.eval_model, learner.splits.test)
     drawing = _drawing(learner, tracker, pictures, mu, console=console)
     conclude = partial(_conclude, learner, folders, tracker, pictures, mu, console=console)
     console.status("drawing pictures")
-    _do_in_turn([*drawing.items(), ("results.json or report.html", conclude)])
+    _do_in_turn([*drawing.items(), ("results.json or report.html", conclude)], folders)
 
 
 def _conclude(
@@ -84,18 +86,38 @@ def _drawing(
     return {name: torch.no_grad()(draw) for name, draw in drawing.items()}
 
 
-def _do_in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
-    """Take all steps, each named by what it makes, even where one of them fails, unless a signal has come."""
-    if not steps:
+def _do_in_turn(steps: Sequence[tuple[str, Callable[[], object]]], folders: Folders) -> None:
+    """Take all steps, each named by what it makes, even where one of them fails, unless a signal has come.
+
+    What failed is named at the end, with the command that makes it anew, on the screen and in the run's folder.
+
+    Raises:
+        ExceptionGroup: a bug of ours, and whatever else failed.
+        UserError: nothing but what the person can correct failed.
+    """
+    failures: dict[str, Exception] = {}
+    for name, step in steps:
+        raise_if_stopped()
+        try:
+            step()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 — all of them are raised below
+            failures[name] = error
+    if not failures:
         return
-    (name, step), *rest = steps
-    raise_if_stopped()
-    try:
-        step()
-    except (UserError, Stopped):
-        raise
-    except Exception as error:
-        error.add_note(f"{name} is missing; the rest of the run's end is there, and --resume makes it anew")
-        raise
-    finally:
-        _do_in_turn(rest)
+    again = f"make it anew with  {folders.resume_command}"
+    missing = f"the run's end lacks {', '.join(failures)}"
+    with suppress(FileError):  # the disk may be full
+        write_atomic(folders.stopped, lambda stream: stream.write(f"{missing}; {again}\n".encode(errors="replace")))
+    reasons = dict.fromkeys(map(_reason, failures.values()))
+    if None in reasons:
+        raise ExceptionGroup(f"{missing}; {again}", list(failures.values()))
+    raise UserError(f"{missing}: {'; '.join(filter(None, reasons))}; {again}")
+
+
+def _reason(error: Exception) -> str | None:
+    """Why a step failed, for a person; `None` for a bug."""
+    if isinstance(error, UserError | OSError):
+        return one_line(error)
+    return "out of memory" if is_out_of_memory(error) else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from datetime import datetime
 from pathlib import Path
 
 from vae.config import Config
 from vae.runs.record import read_description, read_seeds
+from vae.system.console import short_path
 from vae.system.errors import UsageError
 from vae.system.files import FileError, refuse_links, take_lock
+from vae.system.program import PROGRAM
 
 FILLED = ("checkpoints", "samples", "reconstructions", "latent_scatter", "epochs")  # folders that training fills
 SEEDS = "seeds.json"  # in the folder of the runs of `--seeds`
@@ -30,12 +33,17 @@ class Folders:
         self.config = run_dir / "config.json"
         self.metrics = run_dir / "metrics.jsonl"
         self.results = run_dir / "results.json"  # exists only once the run has finished
-        self.stopped = run_dir / "stopped.txt"  # how to go on, after a signal: its sender may have closed the screen
+        self.stopped = run_dir / "stopped.txt"  # how to go on, after a signal or a failure at the end
 
     @property
     def to_resume(self) -> Path:
         """What `--resume` should be given: the run's folder, or that of the seeds to which the run belongs."""
         return self.run_dir.parent if is_seeds_dir(self.run_dir.parent) else self.run_dir
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the run."""
+        return f"{PROGRAM} --resume {shlex.quote(short_path(self.to_resume))}"
 
 
 def is_seeds_dir(folder: Path) -> bool:

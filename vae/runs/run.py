@@ -26,7 +26,6 @@ from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_atomic, write_json
-from vae.system.program import PROGRAM
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
@@ -164,11 +163,6 @@ class Run:
                 self.console.close_bar()
         return 0
 
-    @property
-    def _again(self) -> str:
-        """The command that continues this run."""
-        return f"{PROGRAM} --resume {shlex.quote(short_path(self.folders.to_resume))}"
-
     @contextmanager
     def _naming_the_way_on(self) -> Iterator[None]:
         """Say how this run goes on where a file can't be written, such as on a full disk."""
@@ -177,13 +171,15 @@ class Run:
         except FileError as error:
             if not self.pictures or not self.folders.last.exists():
                 raise
-            raise FileError(f"{error}; once there is room, continue with  {self._again}") from None
+            raise FileError(f"{error}; once there is room, continue with  {self.folders.resume_command}") from None
 
     def _say_stopped(self, why: str) -> None:
         """Say where the run stands and how it goes on, on the screen and in its folder."""
         reached = f"{why} after epoch {self.learner.epoch} of {self.config.num_epochs}"
-        self.console.table(reached, [("saved", short_path(self.folders.last)), ("continue", self._again)])
-        text = f"{reached}; in {Path.cwd()}, continue with\n  {self._again}\n"
+        self.console.table(
+            reached, [("saved", short_path(self.folders.last)), ("continue", self.folders.resume_command)]
+        )
+        text = f"{reached}; in {Path.cwd()}, continue with\n  {self.folders.resume_command}\n"
         write_atomic(self.folders.stopped, lambda stream: stream.write(text.encode(errors="replace")))
 
     def _train_epochs(self, stopper: Stopper) -> None:

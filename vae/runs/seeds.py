@@ -124,7 +124,8 @@ class SeedGroup:
     def is_finished(self, seed: int) -> bool:
         """Whether a seed's run needs no more training and no more scores."""
         run, config = self._recorded(seed), presets.configure(self.flags)
-        if run is None or run.state != FINISHED or run.epoch < config.num_epochs:
+        is_cut_short = Folders(self.dir_of(seed), self.log_path).stopped.exists()  # before its last picture
+        if run is None or run.state != FINISHED or run.epoch < config.num_epochs or is_cut_short:
             return False
         return run.likelihood is not None or not config.final_eval
 
