@@ -280,6 +280,8 @@ def test_logs_of_another_run_of_the_same_name_are_left_alone(finished_run, tmp_p
     for place in ("a/tb/whole", "a/runs/whole", "b/runs/whole"):
         shutil.copytree(finished_run / "runs/whole", tmp_path / place)
     state = load_state(tmp_path / "a/outputs/whole")
+    for events in (tmp_path / "a/runs/whole").rglob("events*"):
+        events.rename(f"{events}.of_another_run")
     state["places"]["log_dir"] = "../../tb"
     torch.save(state, tmp_path / "a/outputs/whole/checkpoints/last.pt")
     monkeypatch.chdir(tmp_path / "b")
