@@ -111,7 +111,7 @@ def test_a_run_begun_with_one_folder_for_all_splits_goes_on_with_whole_charts(tr
     for split in ("train", "test"):
         assert [event.step for event in read_events(tmp_path / "runs/x" / split).Scalars("losses/-elbo")] == [1, 2, 3]
     assert [event.step for event in read_events(tmp_path / "runs/x").Scalars("test/loss")] == [1, 2]
-    assert folders.check_log_path(Folders(tmp_path / "outputs/x", tmp_path / "runs/x")) is None
+    assert folders.check_written(Folders(tmp_path / "outputs/x", tmp_path / "runs/x")) is None
 
 
 def test_hparams_are_those_of_the_run_s_latest_part(track, tmp_path):
