@@ -1,6 +1,9 @@
 """A page taken apart."""
 
+import base64
 from html.parser import HTMLParser
+
+import numpy as np
 
 
 class Tags(HTMLParser):
@@ -20,3 +23,9 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag):
         self._inside = False
+
+
+def unblob(blob):
+    """The numbers of a block that `vae.report.nets.blob` has written."""
+    raw = np.frombuffer(base64.b64decode(blob["data"]), np.dtype(blob["dtype"]).newbyteorder("<"))
+    return raw.reshape(blob["shape"])

@@ -11,6 +11,14 @@ needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium o
 NEXT_FRAME = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
 DIGIT = "return Array.from(digit.getContext('2d').getImageData(0, 0, digit.width, digit.height).data)"
 
+# The page's clock stands still between frames, and goes on by so many milliseconds with each.
+STEPPED_CLOCK = """
+const realFrame = window.requestAnimationFrame, milliseconds = arguments[0];
+let clock = performance.now();
+performance.now = () => clock;
+window.requestAnimationFrame = (callback) => realFrame(() => callback(clock += milliseconds));
+"""
+
 
 def open_report(browser, run_dir, name="report.html"):
     browser.get_log("browser")  # what an earlier page left there

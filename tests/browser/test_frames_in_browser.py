@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from in_browser import NEXT_FRAME, by_id, needs_browser, open_report
+from in_browser import NEXT_FRAME, STEPPED_CLOCK, by_id, needs_browser, open_report
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -26,13 +26,6 @@ map.setPlaces = (places, epoch) => {
 };
 """
 EPOCH = "return vae.map.epoch"
-# The page's clock stands still between frames, and goes on by 50 ms with each callback.
-STEPPED_CLOCK = """
-const realFrame = window.requestAnimationFrame;
-let clock = performance.now();
-performance.now = () => clock;
-window.requestAnimationFrame = (callback) => realFrame(() => callback(clock += 50));
-"""
 # Press the button, and return the slider's value and the map of each frame until it is no longer pressed.
 PLAY = """
 const done = arguments[0], button = document.getElementById("roll"), steps = [];
@@ -195,7 +188,7 @@ def test_playing_goes_once_through_to_the_end_in_steps_where_less_motion_is_pref
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     try:
         open_report(browser, plane)
-        browser.execute_script(STEPPED_CLOCK)
+        browser.execute_script(STEPPED_CLOCK, 50)
         steps = browser.execute_async_script(PLAY)  # 0.7 s of the page
         values, pictures = [value for value, _ in steps], {picture for _, picture in steps}
         assert values == sorted(values) and values[-1] == 2 and set(values) == {0, 1, 2}

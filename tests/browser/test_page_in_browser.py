@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from in_browser import NEXT_FRAME, by_id, digit, needs_browser, open_report, point
+from in_browser import NEXT_FRAME, STEPPED_CLOCK, by_id, digit, needs_browser, open_report, point
 from PIL import Image
 from recorded_runs import record_run
 from small_runs import run_main
@@ -30,13 +30,6 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 DECODE = """
 const decode = arguments[2] ? makeDecoder(arguments[2]) : vae.decode;
 return arguments[0].map((z) => Array.from(decode(new Float32Array(z), arguments[1])));
-"""
-# The page's clock stands still between frames, and goes on by 100 ms with each.
-STEPPED_CLOCK = """
-const realFrame = window.requestAnimationFrame;
-let clock = performance.now();
-performance.now = () => clock;
-window.requestAnimationFrame = (callback) => realFrame(() => callback(clock += 100));
 """
 PLACES = """
 const done = arguments[0], places = [];
@@ -324,7 +317,7 @@ def test_where_less_motion_is_preferred_a_morph_plays_once_and_in_steps(browser,
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     try:
         open_report(browser, many)
-        browser.execute_script(STEPPED_CLOCK)
+        browser.execute_script(STEPPED_CLOCK, 100)
         places = browser.execute_async_script(PLACES)  # 4 s of the page at least
         assert by_id(browser, "play").get_attribute("aria-pressed") == "false"  # once, not over and over
         assert places[-1] == 1 and 2 < len(set(places)) <= 10

@@ -1,4 +1,3 @@
-import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from html_tags import unblob
 
 from vae import VAE
 from vae.data.datasets import load_splits
@@ -23,10 +23,6 @@ def splits():
 
 def described(model, splits, binarize="none"):
     return drawing.describe(model.eval(), splits, binarize=binarize)
-
-
-def unblob(blob):
-    return np.frombuffer(base64.b64decode(blob["data"]), blob["dtype"]).reshape(blob["shape"])
 
 
 def test_the_noise_in_the_page_is_what_scores_a_single_image(splits):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_tags import Tags
+from html_tags import Tags, unblob
 from PIL import Image
 from small_runs import run_main
 
@@ -21,11 +21,6 @@ from vae.report.frames import MAX_FRAMES
 from vae.report.page import thinned
 
 ROWS = [{"test/elbo": -200.0 + epoch} for epoch in range(1, 101)]
-
-
-def unblob(blob):
-    raw = np.frombuffer(base64.b64decode(blob["data"]), np.dtype(blob["dtype"]).newbyteorder("<"))
-    return raw.reshape(blob["shape"])
 
 
 def sheet_of(contents):

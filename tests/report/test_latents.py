@@ -1,19 +1,14 @@
-import base64
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from html_tags import unblob
 
 from vae import VAE
 from vae.data.datasets import load_splits
 from vae.evaluation.latents import principal_axes
 from vae.report import explorer, latents
-
-
-def unblob(blob):
-    raw = np.frombuffer(base64.b64decode(blob["data"]), np.dtype(blob["dtype"]).newbyteorder("<"))
-    return raw.reshape(blob["shape"])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_tags import Tags
+from html_tags import Tags, unblob
 from jinja2 import UndefinedError
 from small_runs import ROOT
 
@@ -30,11 +30,6 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{d
 
 def page_of(run_dir):
     return (run_dir / "report.html").read_text("utf-8")
-
-
-def unblob(blob):
-    raw = np.frombuffer(base64.b64decode(blob["data"]), np.dtype(blob["dtype"]).newbyteorder("<"))
-    return raw.reshape(blob["shape"])
 
 
 def describe(model, splits):

@@ -90,8 +90,7 @@ def project_2d(points: np.ndarray, method: str, *, seed: int = 0) -> tuple[np.nd
     if points.std(0).max() < MIN_SPREAD:
         return points[:, :2], ("PC 1", "PC 2")
     centre, axes, shares = principal_axes(points)
-    first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
-    return (points - centre) @ axes.T, (first, second)
+    return (points - centre) @ axes.T, axis_titles(shares)
 
 
 def principal_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,6 +99,12 @@ def principal_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     pca = PCA(2, svd_solver="full").fit(points.astype(np.float64))
     return pca.mean_, pca.components_, pca.explained_variance_ratio_
+
+
+def axis_titles(shares: np.ndarray) -> tuple[str, str]:
+    """Titles of the two principal axes, from their shares of the variance (2,)."""
+    first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
+    return first, second
 
 
 def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae.data.datasets import Split
 from vae.data.pixels import resize
 from vae.evaluation.elbo import ACTIVE
-from vae.evaluation.latents import MIN_SPREAD, principal_axes
+from vae.evaluation.latents import MIN_SPREAD, axis_titles, principal_axes
 from vae.model.vae import VAE
 from vae.report.nets import blob
 from vae.report.sprites import sheet
@@ -93,8 +93,7 @@ def plane(mu: Tensor) -> tuple[Tensor, Tensor, tuple[str, str]]:
     if latent_dim <= 2 or mu.std(0).max() < MIN_SPREAD:  # a posterior that has collapsed has no principal axes
         return torch.zeros(latent_dim), torch.eye(latent_dim)[:2], ("z1", "z2" if latent_dim > 1 else "")
     centre, axes, shares = principal_axes(mu.numpy())
-    first, second = (f"PC {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, 1))
-    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), (first, second)
+    return torch.from_numpy(centre).float(), torch.from_numpy(axes).float(), axis_titles(shares)
 
 
 def square(places: Tensor) -> tuple[Tensor, float]:

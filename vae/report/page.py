@@ -90,10 +90,8 @@ def render(
         expected=expected,
         reason=reason,
         gauge=gauge(expected, -results["test"]["elbo"]) if expected else None,
-        epoch_headings=["epoch", *(f"{split} {name}" for split in splits_of(rows) for name in TERMS.values())],
-        epoch_rows=[
-            [row["epoch"], *(term for split in splits_of(rows) for term in terms(row, f"{split}/"))] for row in rows
-        ],
+        epoch_headings=epoch_headings(rows),
+        epoch_rows=epoch_rows(rows),
         frames=frames,
         damaged_frames=damaged_frames,
         pictures=pictures,
@@ -128,6 +126,17 @@ def terms(figures: Values, prefix: str = "") -> list[str]:
     """Minus the ELBO, its reconstruction term and its KL as text."""
     elbo, recon, kl = (figures[prefix + term] for term in TERMS)
     return [f"{value:.2f}" for value in (-elbo, recon, kl)]
+
+
+def epoch_headings(rows: list[Values]) -> list[str]:
+    """The headings of the table of all epochs."""
+    return ["epoch", *(f"{split} {name}" for split in splits_of(rows) for name in TERMS.values())]
+
+
+def epoch_rows(rows: list[Values]) -> list[list[Any]]:
+    """The rows of the table of all epochs."""
+    splits = splits_of(rows)
+    return [[row["epoch"], *(term for split in splits for term in terms(row, f"{split}/"))] for row in rows]
 
 
 def curves(rows: list[Values]) -> Values:
