@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from vae.commands.interpolate import default_pair, path_between
-from vae.data.datasets import Split
+from vae.data.splits import Split
 from vae.plots import images as figures
 from vae.system.errors import UsageError
 

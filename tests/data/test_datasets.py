@@ -6,10 +6,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from vae.data import larochelle
-from vae.data.datasets import Split, load_splits, shuffled_batches
+from vae.data.batches import shuffled_batches
+from vae.data.datasets import load_splits
 from vae.data.download import UnavailableError
 from vae.data.idx import DataError
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.system.errors import UsageError
 
 

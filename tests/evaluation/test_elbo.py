@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from vae.data.datasets import Split, load_splits
+from vae.data.datasets import load_splits
 from vae.data.pixels import threshold
+from vae.data.splits import Split
 from vae.evaluation.elbo import evaluate, least_recon, posterior
 from vae.model.vae import VAE
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.evaluation.likelihood import _noise, importance_bounds
 from vae.model.vae import VAE
 

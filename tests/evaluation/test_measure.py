@@ -9,7 +9,8 @@ import torch
 from small_runs import run_main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vae.data.datasets import Split, load_splits
+from vae.data.datasets import load_splits
+from vae.data.splits import Split
 from vae.evaluation import classifier
 from vae.evaluation import measure as measure_module
 from vae.evaluation.likelihood import ImageBounds

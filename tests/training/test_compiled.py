@@ -11,7 +11,7 @@ import torch
 from small_runs import load_state, run_main
 
 from vae.config import Config
-from vae.data.datasets import Split
+from vae.data.splits import Split
 from vae.model.build import build_model
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError

@@ -8,7 +8,7 @@ from small_runs import run_main
 
 from vae import open_run
 from vae.config import Config
-from vae.data.datasets import Split
+from vae.data.splits import Split
 from vae.model.vae import VAE
 from vae.training.divergence import DivergedError
 from vae.training.epoch import train_epoch

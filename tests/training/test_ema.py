@@ -7,7 +7,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from vae.config import Config
-from vae.data.datasets import Split
+from vae.data.splits import Split
 from vae.model.vae import VAE
 from vae.training.ema import WeightAverage
 from vae.training.epoch import train_epoch

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
 from vae.config import Config
-from vae.data.datasets import Split, load_splits
+from vae.data.datasets import load_splits
+from vae.data.splits import Split
 from vae.evaluation.elbo import evaluate
 from vae.model.vae import VAE
 from vae.training.divergence import DivergedError

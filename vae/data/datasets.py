@@ -1,12 +1,11 @@
-"""Data sets as uint8 tensors on the training device, and the batches drawn from them.
+"""Data sets by name, loaded, split and made binary.
 
-Shapes: N images of a split, B batch, C channels, H height, W width.
+Shapes: N images, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,78 +15,13 @@ from vae.data.download import FOLDERS, UnavailableError, load_idx_set
 from vae.data.folder import load_folder
 from vae.data.idx import FILES, DataError, find_idx_files, read_idx_set
 from vae.data.larochelle import COUNTS, find_labels, have_static_files, read_amat
-from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold, to_pixels
+from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold
+from vae.data.splits import CLASS_NAMES, TITLES, Split, Splits
 from vae.system import memory
 from vae.system.errors import UsageError, plain
 from vae.system.extras import require
 
-TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
-DIGITS = tuple(str(digit) for digit in range(10))
-CLASS_NAMES = {
-    "mnist": DIGITS,
-    "digits": DIGITS,
-    "fashion_mnist": ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
-    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-}
 TEST_FRACTION, MIN_TEST = 0.1, 4  # of a folder of images without a test set: the part held out; and the least of any
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images and their classes."""
-
-    images: Tensor  # (N, C, H, W) uint8
-    labels: Tensor  # (N,) int64
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, index: Tensor) -> Split:
-        """Return the images at `index`, (any number,), in its order."""
-        index = index.to(self.images.device)
-        return Split(self.images[index], self.labels[index])
-
-    def hold_out(self, count: int, *, seed: int) -> tuple[Split, Split]:
-        """Return the rest, and `count` images drawn at random."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self.take(order[count:]), self.take(order[:count])
-
-    def to(self, device: torch.device) -> Split:
-        """Return the same on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True)
-class Splits:
-    """A data set, split. `val` exists only where a part of the training set was held out."""
-
-    name: str
-    train: Split
-    val: Split | None
-    test: Split
-    class_names: tuple[str, ...]  # empty if unlabelled; every label is then 0
-    title: str  # the data set's name in pictures and tables
-    fallback: str = ""  # why the digits stand in for MNIST, if they do
-    note: str = ""  # how pixels were made binary, for the protocol
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
-
-    def standing_in(self, reason: str) -> Splits:
-        """Return the same, marked as standing in for MNIST."""
-        return replace(self, title=f"{TITLES[self.name]} (standing in for MNIST)", fallback=reason)
-
-    def map(self, change: Callable[[Split], Split]) -> Splits:
-        """Return the same with every split changed."""
-        val = None if self.val is None else change(self.val)
-        return replace(self, train=change(self.train), val=val, test=change(self.test))
-
-    def to(self, device: torch.device) -> Splits:
-        """Return the same with every tensor on `device`."""
-        return self.map(lambda split: split.to(device))
 
 
 def would_download(dataset: str, data_dir: Path, *, binarize: str) -> bool:
@@ -239,15 +173,3 @@ def _larochelle_murray(data_dir: Path) -> Splits:
         for part in COUNTS
     )
     return Splits("mnist", train, val, test, class_names, TITLES["mnist"], note="Larochelle & Murray's files")
-
-
-def shuffled_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over every image once, in an order drawn from `generator`.
-
-    Yields:
-        x (B, C, H, W) float32 in [0, 1] and its labels (B,); the last batch may be smaller.
-    """
-    order = torch.randperm(len(split), generator=generator, device=split.images.device)
-    images = split.images.flatten(1)  # gathering whole rows is five times as fast
-    for index in order.split(batch_size):
-        yield to_pixels(images.index_select(0, index).unflatten(1, split.images.shape[1:])), split.labels[index]

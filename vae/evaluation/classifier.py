@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae.data.datasets import Split, Splits, shuffled_batches
+from vae.data.batches import shuffled_batches
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split, Splits
 from vae.system import checkpoint
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UserError

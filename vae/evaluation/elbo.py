@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.model.losses import Terms, gaussian_kl, gaussian_kl_per_dim
 from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup

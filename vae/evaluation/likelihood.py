@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Split
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.losses import Terms, gaussian_kl, gaussian_log_density
 from vae.model.vae import VAE

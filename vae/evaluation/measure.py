@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Split, Splits
 from vae.data.pixels import BINARIZE_SEED, draw_once
+from vae.data.splits import Split, Splits
 from vae.evaluation.classifier import ClassifierError
 from vae.evaluation.elbo import EVAL_SEED, EvaluationError, evaluate, posterior
 from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.evaluation.classifier import BARS, CHUNK, ClassifierError, load_or_train
 from vae.model.vae import VAE
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vae.config import Config
-from vae.data.datasets import Split, Splits
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split, Splits
 from vae.evaluation.elbo import posterior
 from vae.evaluation.latents import tsne
 from vae.model.vae import VAE, interpolate

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Split, Splits
 from vae.data.ink import BOX, SIDE, stroke_width
 from vae.data.pixels import BINARIZE_SEED, to_pixels
+from vae.data.splits import Split, Splits
 from vae.evaluation.elbo import EVAL_SEED, score_images
 from vae.model.vae import VAE
 from vae.report import nets

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.model.priors import StandardNormal
 from vae.model.vae import VAE
 from vae.report import drawing, latents, nets

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.model.vae import VAE
 from vae.plots.snapshots import Snapshot, read_snapshot, snapshots_of
 from vae.report.latents import plane, square

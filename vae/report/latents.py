@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vae.data.datasets import Split
 from vae.data.pixels import resize
+from vae.data.splits import Split
 from vae.evaluation.elbo import ACTIVE
 from vae.evaluation.latents import MIN_SPREAD, axis_titles, principal_axes
 from vae.model.vae import VAE

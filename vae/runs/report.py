@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vae.config.config import stored_config
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.evaluation.elbo import least_recon, posterior
 from vae.model.vae import VAE
 from vae.report import explorer, frames, page

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vae.config import Config, presets
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import finish

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.evaluation.elbo import evaluate
 from vae.evaluation.measure import evaluate_all, num_decoded
 from vae.model.losses import Terms

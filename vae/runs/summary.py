@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae.config import Config, presets
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.losses import Terms
 from vae.system.console import Line, Span, Table, short_path

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vae.config.config import Config, stored_config
-from vae.data.datasets import Split, Splits, load_splits, would_download
+from vae.data.datasets import load_splits, would_download
 from vae.data.download import DataError
 from vae.data.pixels import draw_once
+from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
 from vae.plots.canvas import subtitle_of
 from vae.runs import summary

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 
 from vae.config import Config
-from vae.data.datasets import Split, shuffled_batches
+from vae.data.batches import shuffled_batches
+from vae.data.splits import Split
 from vae.model.losses import Terms
 from vae.training.divergence import Watch
 from vae.training.schedule import learning_rate, warmup

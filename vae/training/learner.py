@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vae.config import Config
-from vae.data.datasets import Splits
+from vae.data.splits import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
 from vae.system import memory

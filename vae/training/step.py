@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vae.config import Config
 from vae.data.augment import distort
-from vae.data.datasets import Split, shuffled_batches
+from vae.data.batches import shuffled_batches
+from vae.data.splits import Split
 from vae.model.objective import Objective
 from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
