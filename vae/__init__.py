@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae.__main__ import main
-    from vae.model import VAE, VAEOutput, interpolate, load_model, reparameterize
+    from vae.model import VAE, Likelihood, Prior, VAEOutput, interpolate, load_model, reparameterize
+    from vae.runs.fit import fit
     from vae.runs.report import write_report
     from vae.runs.trained import Trained, open_run
 
 __version__ = "0.1.0"
 _MODULE_OF = {
+    "Likelihood": "vae.model.likelihoods",
+    "Prior": "vae.model.priors",
     "Trained": "vae.runs.trained",
     "VAE": "vae.model.vae",
     "VAEOutput": "vae.model.vae",
+    "fit": "vae.runs.fit",
     "interpolate": "vae.model.vae",
     "load_model": "vae.model.build",
     "main": "vae.__main__",
@@ -32,8 +36,11 @@ _MODULES = {
 }
 __all__ = [
     "VAE",
+    "Likelihood",
+    "Prior",
     "Trained",
     "VAEOutput",
+    "fit",
     "interpolate",
     "load_model",
     "main",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +64,15 @@ def _export(model: VAE, paths: Sequence[Path], facts: dict[str, Any], *, format:
     require(f"--format {format}", *kind.packages)
     *files, example_path, json_path = paths
     encoder, decoder = programs = programs_of(model)
-    difference = kind.write(model, programs, files, facts)
+    try:
+        difference = kind.write(model, programs, files, facts)
+    except RuntimeError as error:
+        if not model.own:
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ExportError(
+            f"--format {format} can't hold these nets: {reason[:200]}; safetensors keeps the weights"
+        ) from None
     if not difference <= TOLERANCE:
         names = " and ".join(map(str, files))
         raise ExportError(f"{names} differ from the model by {difference:.1e}: don't use them")
@@ -114,7 +123,7 @@ def write_weights(model: VAE, programs: Sequence[Program], paths: Sequence[Path]
     """Write all weights, of the prior too, and open them again: the difference is 0, or infinite."""
     (path,) = paths
     weights.save(path, model.state_dict(), facts)
-    again = load_model(path).state_dict()
+    again = load_model(path, nets=lambda *_, **sizes: copy.deepcopy(model).cpu()).state_dict()
     is_same = all(torch.equal(tensor.cpu(), again[name]) for name, tensor in model.state_dict().items())
     return 0.0 if is_same else float("inf")
 
@@ -136,7 +145,7 @@ FORMATS = {
         ("model.safetensors",),
         ("safetensors",),
         write_weights,
-        "vae.load_model({file!r}).sample(16{y})",
+        "vae.load_model({file!r}{nets}).sample(16{y})",
     ),
 }
 
@@ -154,9 +163,14 @@ def run(session: Session, options: Export) -> None:
     session.console.say(f"loaded again and compared with the model: the numbers {extent}")
     y = ", y" if trained.model.num_classes else ""
     inputs = "{'z': z, 'y': y}" if y else "{'z': z}"
-    session.console.say(f"use: {kind.use.format(file=short_path(paths[len(kind.files) - 1]), y=y, inputs=inputs)}")
-    if trained.config.prior != "standard":
-        session.console.say(f"z comes from this model's own prior ({trained.config.prior}), not from N(0, I)")
+    nets = f", nets={trained.config.nets!r}" if trained.config.nets else ""
+    session.console.say(
+        f"use: {kind.use.format(file=short_path(paths[len(kind.files) - 1]), y=y, inputs=inputs, nets=nets)}"
+    )
+    if not trained.model.has_closed_form_kl:
+        session.console.say(
+            f"z comes from this model's own prior ({type(trained.model.prior).__name__}), not from N(0, I)"
+        )
     session.wrote(*paths)
 
 

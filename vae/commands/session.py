@@ -35,7 +35,9 @@ class Session:
             torch.set_num_threads(options.threads)
         self.console = console
         path = options.checkpoint or options.run or Path("outputs") / "latest"
-        self.trained = open_run(path, device=options.device, data_dir=options.data_dir)
+        if options.nets:
+            console.say(f"running {options.nets}")
+        self.trained = open_run(path, device=options.device, data_dir=options.data_dir, nets=options.nets or None)
         _check_classes(self.trained, getattr(options, "digit", ()))
         self._options = options
         self._reserved: list[Path] = []

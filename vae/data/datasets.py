@@ -63,8 +63,15 @@ def load_splits(
         splits = _load_folder(data_dir, size=image_size, seed=seed)
     else:
         splits = _load_named(dataset, data_dir)
+    return prepare(splits, val_split=val_split, seed=seed, image_size=image_size, binarize=binarize)
+
+
+def prepare(splits: Splits, *, val_split: float, seed: int, image_size: int, binarize: str) -> Splits:
+    """Resize images, make them binary and hold some out, as `load_splits` says."""
     count = len(splits.train) + len(splits.test)
     memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
+    if val_split and splits.val:
+        raise UsageError(f"--val_split {val_split}: these images have a validation set already")
     splits = splits.map(lambda split: replace(split, images=resize(split.images, image_size)))
     splits = _make_binary(splits, binarize)
     if val_split:

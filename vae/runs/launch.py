@@ -14,6 +14,7 @@ from vae.config import Config, presets
 from vae.config.config import stored_config
 from vae.data.datasets import would_download
 from vae.model.build import model_from_state
+from vae.model.own import NOTHING, Own, load_nets, missing_nets
 from vae.runs import folders
 from vae.runs.folders import Folders, relative_to_run
 from vae.runs.run import Run
@@ -28,49 +29,59 @@ from vae.training.divergence import DivergedError
 
 # The knobs that may differ between a run and its continuation; all others define the run.
 RESUMABLE = {"num_epochs", "device", "compile", "threads", "checkpoint_every", "sample_every", *PLACES}
-RESUMABLE |= {"tsne_samples", "gif", "quiet", "final_eval", "num_importance_samples"}
+RESUMABLE |= {"nets", "tsne_samples", "gif", "quiet", "final_eval", "num_importance_samples"}
+
+
+OnBegin = Callable[[Run], object]  # called when nothing is left to refuse
 
 
 @memory.explain_out_of_memory()
 def train(given: dict[str, Any]) -> int:
     """Train a new run with the knobs given on the command line, or one for each of `--seeds`. Returns the exit code."""
-    return _train_seeds(given) if "seeds" in given else _train_run(given)
+    own = _own(given)
+    return _train_seeds(given, own) if "seeds" in given else train_run(presets.configure(given), own)
+
+
+def _own(given: dict[str, Any]) -> Own:
+    """The nets that a command line names: the only place from which a command takes code."""
+    return Own(nets=load_nets(given["nets"])) if given.get("nets") else NOTHING
 
 
 @memory.explain_out_of_memory()
-def resume(given: dict[str, Any]) -> int:
+def resume(given: dict[str, Any], own: Own = NOTHING, *, on_begin: OnBegin = lambda run: None) -> int:
     """Continue the run in the folder `given["resume"]`, or the runs of `--seeds` in it. Returns the exit code."""
+    own = own if own.nets else own._replace(nets=_own(given).nets)
     typed = Path(given["resume"])
     given = {name: value for name, value in given.items() if name != "resume"}
     run_dir = Path(os.path.realpath(typed))
     if not run_dir.is_dir():
         raise UsageError(f"--resume {run_dir}: no such folder; expected a run's folder, such as outputs/latest")
-    continue_runs = _resume_seeds if folders.is_seeds_dir(run_dir) else _resume_run
-    return continue_runs(run_dir, given, typed=typed)
+    if folders.is_seeds_dir(run_dir):
+        return _resume_seeds(run_dir, given, own, typed=typed)
+    return _resume_run(run_dir, given, own, typed=typed, on_begin=on_begin)
 
 
-def _train_run(given: dict[str, Any], *, on_begin: Callable[[], None] = lambda: None) -> int:
-    """Train a new run; `on_begin` is called when nothing is left to refuse."""
-    config = presets.configure(given)
+def train_run(config: Config, own: Own = NOTHING, *, on_begin: OnBegin = lambda run: None) -> int:
+    """Train a new run. Returns the exit code."""
     with process_group(config.device) as processes:
         if processes.is_main:
             folders.check_name_is_free(config)
         with (
             Console(quiet=config.quiet or not processes.is_main) as console,
-            closing(Run(config, console=console, processes=processes)) as run,
+            closing(Run(config, console=console, processes=processes, own=own)) as run,
         ):
             run.start()
-            on_begin()
+            on_begin(run)
             return run.train()
 
 
 def _resume_run(
-    run_dir: Path, given: dict[str, Any], *, typed: Path, on_begin: Callable[[], None] = lambda: None
+    run_dir: Path, given: dict[str, Any], own: Own, *, typed: Path, on_begin: OnBegin = lambda run: None
 ) -> int:
-    """Continue a run, whose folder was `typed` so; `on_begin` is called when nothing is left to refuse."""
+    """Continue a run, whose folder was `typed` so."""
     last = run_dir / "checkpoints" / "last.pt"
     state = checkpoint.load(last)
-    model_from_state(state, last)  # fails if the weights don't belong to the configuration
+    model_from_state(state, last, own.nets)  # fails if the weights don't belong to the configuration
     stored = stored_config(state["config"], last)
     config = _continued(stored, given, run_dir=run_dir, relative_dirs=state["places"])
     given = _with_places(run_dir, typed, config, given)
@@ -80,27 +91,29 @@ def _resume_run(
     with (
         process_group(config.device) as processes,
         Console(quiet=config.quiet or not processes.is_main) as console,
-        closing(Run(config, console=console, fallback=state["fallback"], processes=processes)) as run,
+        closing(Run(config, console=console, fallback=state["fallback"], processes=processes, own=own)) as run,
     ):
         if config.lr_schedule == "cosine" and config.num_epochs != stored.num_epochs:
             console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
         run.restore(state, Folders(run_dir, Path(config.log_dir) / run_dir.name))
         run.relative_dirs |= {name: relative_to_run(run_dir, given[name]) for name in PLACES if name in given}
-        on_begin()
+        on_begin(run)
         return run.train()
 
 
-def _train_seeds(given: dict[str, Any]) -> int:
+def _train_seeds(given: dict[str, Any], own: Own) -> int:
     _check_one_process()
-    return _train_group(SeedGroup.create(given), {})
+    return _train_group(SeedGroup.create(given), {}, own)
 
 
-def _resume_seeds(run_dir: Path, given: dict[str, Any], *, typed: Path) -> int:
+def _resume_seeds(run_dir: Path, given: dict[str, Any], own: Own, *, typed: Path) -> int:
     _check_one_process()
     group = SeedGroup.open(run_dir)
     config = presets.configure({**group.flags, **group.places, "output_dir": str(run_dir.parent)})
     _check_resumable(config, given)
-    return _train_group(group, _with_places(run_dir, typed, config, given))
+    if config.nets and not own.nets:
+        raise UsageError(f"{run_dir} was trained with {missing_nets(config)}")
+    return _train_group(group, _with_places(run_dir, typed, config, given), own)
 
 
 def _check_one_process() -> None:
@@ -108,7 +121,7 @@ def _check_one_process() -> None:
         raise UsageError("--seeds is for a single process: under torchrun, give one --seed at a time")
 
 
-def _train_group(group: SeedGroup, given: dict[str, Any]) -> int:
+def _train_group(group: SeedGroup, given: dict[str, Any], own: Own) -> int:
     """Train the seeds that are not finished; one that fails by itself leaves the others their turn."""
     name = shlex.quote(short_path(group.run_dir))
     unfinished = []
@@ -122,7 +135,7 @@ def _train_group(group: SeedGroup, given: dict[str, Any]) -> int:
                 continue
             console.say(f"seed {seed}, {number} of {len(group.seeds)}")
             try:
-                code = _train_seed(group, seed, given)
+                code = _train_seed(group, seed, given, own)
             except (DivergedError, SeedError) as error:
                 tell(f"error: seed {seed}: {one_line(error)}")
                 unfinished.append(seed)
@@ -142,13 +155,13 @@ class SeedError(UserError):
     """One of several seeds has a run that can't be continued."""
 
 
-def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any]) -> int:
+def _train_seed(group: SeedGroup, seed: int, given: dict[str, Any], own: Own) -> int:
     run_dir = group.dir_of(seed)
     if not (run_dir / "checkpoints" / "last.pt").exists():
-        return _train_run(group.flags_of(seed), on_begin=group.write)
+        return train_run(presets.configure(group.flags_of(seed)), own, on_begin=lambda run: group.write())
     try:
         changes = {**group.changes_of(seed, RESUMABLE), **given, **group.places_of_runs}
-        return _resume_run(run_dir, changes, typed=run_dir, on_begin=group.write)
+        return _resume_run(run_dir, changes, own, typed=run_dir, on_begin=lambda run: group.write())
     except FileError as error:
         raise SeedError(f"{error}; to train this seed anew, remove {short_path(run_dir)}") from None
 
@@ -198,6 +211,8 @@ def _is_moved(recorded: Path, log_path: Path) -> bool:
 
 def _check_resumable(stored: Config, given: dict[str, Any]) -> None:
     """Refuse flags that would make it another run."""
+    if given.get("nets") and not stored.nets:
+        raise UsageError(f"--nets {given['nets']}: this run has the built-in nets; start a new one to change them")
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
             raise UsageError(

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vae.config.config import Config, stored_config
-from vae.data.datasets import load_splits, would_download
+from vae.data.datasets import load_splits, prepare, would_download
 from vae.data.download import DataError
 from vae.data.pixels import draw_once
 from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
+from vae.model.own import Nets, load_nets
 from vae.plots.canvas import subtitle_of
 from vae.runs import summary
 from vae.runs.folders import is_implied
@@ -24,6 +25,7 @@ from vae.system.files import FileError
 from vae.system.program import PROGRAM
 from vae.system.schema import find_misfit
 
+ARRAYS = "arrays"  # the `--dataset` of data that are given in Python
 MAX_TEXT = 300  # characters of a caption
 CAPTIONS = {"title": str, "protocol": str, "class_names": [str]}
 
@@ -34,11 +36,20 @@ class Trained:
     `path` is the checkpoint; `run_dir` is the run's folder, or `None` for a checkpoint outside of one.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        data_dir: str = "",
+        nets: Nets | str | None = None,
+        data: Splits | None = None,
+    ) -> None:
         self.path = path.resolve()
         self._state = weights.load(path)
         self.device = machine.resolve_device(device)
-        self.model = model_from_state(self._state, path).to(self.device)
+        self.nets, self._data = load_nets(nets) if isinstance(nets, str) else nets, data
+        self.model = model_from_state(self._state, path, self.nets).to(self.device)
         self.config = stored_config(self._state["config"], path)
         self.epoch: int = self._state["epoch"]
         self.run_dir = _run_of(self.path)
@@ -51,7 +62,12 @@ class Trained:
         if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
             named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
             raise DataError(f"the images that {self.path} was trained on are not in {named}")
-        splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
+        if config.dataset == ARRAYS and not self._data and not self.data_dir.is_file():
+            raise DataError(f"the images of {self.path} were given in Python: give them to open_run again, with data=")
+        if self._data:
+            splits = prepared(self._data, config)
+        else:
+            splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(
@@ -97,7 +113,7 @@ class Trained:
             texts = [stored["title"], stored["protocol"], *stored["class_names"]]
             if all(text.isprintable() and len(text) <= MAX_TEXT for text in texts):
                 return stored
-        return summary.captions(self.config, self.splits)
+        return summary.captions(self.config, self.splits, self.model.likelihood.name)
 
     @property
     def title(self) -> str:
@@ -123,6 +139,7 @@ class Trained:
         names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
         state = {name: self._state[name] for name in names}
         folders = {name: Path(state["config"][name]) for name in ("data_dir", "output_dir", "log_dir")}
+        folders["nets"] = Path(self.config.nets)
         state["config"] = state["config"] | {name: path.name for name, path in folders.items() if path.is_absolute()}
         return state | {"places": {}, "shown": self._captions}
 
@@ -147,13 +164,22 @@ class Trained:
             return None
 
 
-def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
+def open_run(
+    path: str | Path = "outputs/latest",
+    *,
+    device: str = "auto",
+    data_dir: str = "",
+    nets: Nets | str | None = None,
+    data: Splits | None = None,
+) -> Trained:
     """Open a run's folder (its `checkpoints/last.pt`), a checkpoint file or an exported .safetensors.
 
     Args:
         path: `outputs/latest` is the newest run, even where links can't be made.
         device: auto (the best available), cpu, mps, cuda or cuda:N.
         data_dir: the folder of the data; empty for the one that the run used.
+        nets: of a run with nets of its own, the function that makes them, or its place, `FILE.py:FUNCTION`.
+        data: of a run whose data were given in Python, the same again.
 
     Raises:
         CheckpointError: there is nothing to open, or it is damaged; the message is one line.
@@ -168,7 +194,7 @@ def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_
         path = last
     elif not path.exists():
         raise CheckpointError(f"{path}: no such run or checkpoint")
-    return Trained(path, device=device, data_dir=data_dir)
+    return Trained(path, device=device, data_dir=data_dir, nets=nets, data=data)
 
 
 def _newest(output_dir: Path) -> Path:
@@ -200,3 +226,14 @@ def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Split
         binarize=config.binarize,
     )
     return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits
+
+
+def prepared(splits: Splits, config: Config) -> Splits:
+    """Data given in Python, held out, resized and made binary as a Config asks for."""
+    return prepare(
+        splits,
+        val_split=config.val_split,
+        seed=config.seed,
+        image_size=config.image_size,
+        binarize=config.binarize,
+    )

@@ -71,6 +71,8 @@ class CompiledStep:
         self._objective, self._grad_clip = objective, grad_clip
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
+        if unused := sum(weights not in optimizer.state for weights in self._weights):
+            raise CompileError(f"the training step can't be compiled: {unused} of the weights get no gradient")
         states = [optimizer.state[weights] for weights in self._weights]
         self._counts, self._means, self._squares = (
             [s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq")
@@ -95,6 +97,8 @@ class CompiledStep:
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
         # By default a process may compile this function only a few times; each CompiledStep has a graph of its own.
         settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
+        buffers = list(self._objective.buffers())
+        before = [buffer.clone() for buffer in buffers]  # such as the means of a batch norm
         try:
             with torch._dynamo.config.patch(settings), _silent(*TALKATIVE):
                 for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
@@ -102,6 +106,9 @@ class CompiledStep:
         except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
+        finally:
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
     def __call__(
         self, x: Tensor, y: Tensor, eps: Tensor, *, lr: float, beta: float, number: int, halted: Tensor
