@@ -1,15 +1,11 @@
 """docs/extending.md, run as it is written."""
 
-import dataclasses
 import json
 
 import pytest
 import torch
 from small_runs import ROOT, load_state
 from test_docs import blocks
-
-from main import main
-from vae import open_run
 
 PYTHON = blocks((ROOT / "docs/extending.md").read_text("utf-8"), "python")
 
@@ -27,7 +23,9 @@ def followed(tmp_path_factory):
 
 def test_every_part_of_one_s_own_is_trained_and_recorded(followed):
     folder, names = followed
-    unet, mixture = (json.loads((folder / f"outputs/discs-{name}/config.json").read_text()) for name in ("unet", "mixture"))
+    unet, mixture = (
+        json.loads((folder / f"outputs/discs-{name}/config.json").read_text()) for name in ("unet", "mixture")
+    )
     assert unet["config"]["nets"] == "python:UNetDecoder" and unet["protocol"] == "grey pixels, 16×16"
     assert mixture["protocol"] == "grey pixels, Gaussian with learned variance, 16×16"
     assert names["samples"].shape == (8, 1, 16, 16) and names["run"].epoch == 2

@@ -113,9 +113,11 @@ def test_a_prior_derived_from_the_standard_one_has_no_closed_form():
 
 
 def test_what_is_no_part_is_refused():
-    with pytest.raises(ValueError, match="encoder is a function: expected a torch.nn.Module"):
+    with pytest.raises(ValueError, match=r"encoder is a function: expected a torch\.nn\.Module"):
         VAE(3, encoder=lambda x: x)
-    with pytest.raises(ValueError, match="the prior Linear lacks log_prob, sample, quantiles: derive it from vae.Prior"):
+    with pytest.raises(
+        ValueError, match=r"the prior Linear lacks log_prob, sample, quantiles: derive it from vae.Prior"
+    ):
         VAE(3, prior=nn.Linear(1, 1))
 
 
@@ -213,7 +215,7 @@ def test_a_mistake_in_the_name_is_one_line(file):
 
 
 def test_what_a_user_s_file_raises_keeps_its_traceback(file):
-    with pytest.raises(RuntimeError, match="my_nets.py failed") as failure:
+    with pytest.raises(RuntimeError, match=r"my_nets\.py failed") as failure:
         load_nets(f"{file}:missing")(Config())
     assert isinstance(failure.value.__cause__, FileNotFoundError)
     file.write_text("1 / 0")

@@ -151,7 +151,7 @@ def test_a_run_asks_for_its_nets_and_never_runs_them_unasked(own_copy, capfd):
         out, err = capfd.readouterr()
         assert asked in err and "give --nets my_nets.py:make" in err and len(err.splitlines()) == 1
         assert "running" not in out
-    with pytest.raises(CheckpointError, match="give --nets my_nets.py:make"):
+    with pytest.raises(CheckpointError, match=r"give --nets my_nets\.py:make"):
         load_model("outputs/x")
     assert main(["list"]) == 0 and "my_nets-make-2d" in capfd.readouterr().out
     assert main(["sample", "--run", "outputs/x", *NETS]) == 0

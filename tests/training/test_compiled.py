@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 import torch
-from torch import nn
 from small_runs import load_state, run_main
+from torch import nn
 
 from vae.config import Config
 from vae.data.splits import Split
