@@ -187,6 +187,6 @@ def test_a_checkpoint_that_names_evil_code_has_it_neither_run_nor_printed_raw(ow
 
 def test_data_given_in_python_are_asked_for_again(few):
     run = fit(Config(hidden_dims=(8,)), few, num_epochs=1, run_name="mine", **KNOBS)
-    with pytest.raises(UsageError.__mro__[1], match="were given in Python: give them to open_run again, with data="):
+    with pytest.raises(UsageError.__mro__[1], match="if the images were given in Python, give them again: open_run"):
         _ = open_run(run.run_dir).splits
     assert len(open_run(run.run_dir, data=few).splits.train) == 150

@@ -11,7 +11,7 @@ from torch import Tensor
 from vae.config.config import Config, stored_config
 from vae.data.download import FOLDERS
 from vae.data.pixels import to_pixels
-from vae.model.likelihoods import LIKELIHOODS
+from vae.model.likelihoods import is_built_in
 from vae.model.networks import ConvDecoder, MLPDecoder
 from vae.model.own import Nets, call_nets, load_nets, missing_nets
 from vae.model.priors import VampPrior
@@ -78,7 +78,7 @@ def start_from_images(model: VAE, images: Tensor, config: Config) -> None:
     if config.mean_bias:
         mean = images.double().mean(0) / 255  # (C, H, W)
         logit = torch.logit(mean, eps=MEAN_EPS).float()
-        decoder = model.decoder if type(model.likelihood) in LIKELIHOODS.values() else None
+        decoder = model.decoder if is_built_in(model.likelihood) else None
         if isinstance(decoder, MLPDecoder):
             decoder.head.bias.copy_(logit.flatten())
         elif isinstance(decoder, ConvDecoder):  # a convolution has one bias per channel

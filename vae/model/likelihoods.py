@@ -99,3 +99,8 @@ class ContinuousBernoulli(Likelihood):
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     likelihood.name: likelihood for likelihood in (Bernoulli, SquaredError, ContinuousBernoulli)
 }
+
+
+def is_built_in(likelihood: Likelihood) -> bool:
+    """Whether a likelihood is one of these, and not a subclass, which may compute something else."""
+    return type(likelihood) in LIKELIHOODS.values()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vae.config.config import Config
 from vae.data.splits import Splits
-from vae.model.likelihoods import LIKELIHOODS
+from vae.model.likelihoods import is_built_in
 from vae.model.vae import VAE
 from vae.system.console import short_path
 from vae.system.errors import UsageError
@@ -171,7 +171,7 @@ def check_own(model: VAE, config: Config) -> None:
     rows = model.decoder(z[0], *one_hot)
     if not isinstance(rows, Tensor) or rows.shape[:1] != (ROWS,):
         raise UsageError(f"the decoder gives no tensor with a row for each of {ROWS} latents")
-    if type(likelihood) in LIKELIHOODS.values():
+    if is_built_in(likelihood):
         check("the decoder", rows, ROWS, *model.image_shape)
     logits = model.logits(z, y)
     check("the likelihood's mean", likelihood.mean(logits), SAMPLES, ROWS, *model.image_shape)

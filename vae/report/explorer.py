@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.data.splits import Splits
-from vae.model.likelihoods import LIKELIHOODS, ContinuousBernoulli
+from vae.model.likelihoods import ContinuousBernoulli, is_built_in
 from vae.model.vae import VAE
 from vae.report import drawing, latents, nets
 from vae.report.latents import Starts
@@ -41,7 +41,7 @@ def describe(
     draws = latents.prior_draws(model, max(1, min(MAX_DRAWS, MAX_DRAWN // model.latent_dim)))
     likelihood = model.likelihood
     program, reason = nets.program(model.decoder, "decoder")
-    if type(likelihood) not in LIKELIHOODS.values():
+    if not is_built_in(likelihood):
         program, reason = None, f"the page doesn't know the likelihood {plain(likelihood.name)}"
     units = latents.active_latents(mu, kl_per_dim)
     latent_map = None

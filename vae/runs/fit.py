@@ -51,6 +51,8 @@ def fit(model: Model, data: str | Path | Splits, *, resume: str | Path = "", **k
     places, splits = _data(data, knobs)
     given |= places
     own, begun = Own(nets, splits), list[Run]()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("fit is for a single process: under torchrun, use the command line with --nets and --data_dir")
     if resume and is_seeds_dir(Path(resume)):
         raise UsageError(f"resume={str(resume)!r} holds the runs of several seeds: name one of them")
     if resume:

@@ -62,8 +62,6 @@ class Trained:
         if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
             named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
             raise DataError(f"the images that {self.path} was trained on are not in {named}")
-        if config.dataset == ARRAYS and not self._data and not self.data_dir.is_file():
-            raise DataError(f"the images of {self.path} were given in Python: give them to open_run again, with data=")
         if self._data:
             splits = prepared(self._data, config)
         else:
@@ -217,6 +215,11 @@ def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Split
 
     `fallback` says why the run trains on the digits in place of MNIST; it is empty if it doesn't.
     """
+    if config.dataset == ARRAYS and not data_dir.is_file():
+        raise DataError(
+            f"--dataset arrays: {data_dir} is no file of arrays; if the images were given in Python, give them again: "
+            "open_run(path, data=…), fit(model, data, resume=path)"
+        )
     splits = load_splits(
         config.dataset,
         data_dir,
