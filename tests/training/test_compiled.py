@@ -16,7 +16,6 @@ from vae.data.splits import Split
 from vae.model.build import build_model
 from vae.model.objective import Objective
 from vae.model.vae import VAE
-from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError
 from vae.training.compiled import CompiledStep, should_compile
 from vae.training.divergence import DivergedError
@@ -157,25 +156,24 @@ def test_an_environment_that_forbids_compiling_is_named(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("knobs", "device", "processes", "expected"),
+    ("knobs", "device", "expected"),
     [
-        ({}, "cpu", SINGLE_PROCESS, True),
-        ({"num_epochs": 9}, "cpu", SINGLE_PROCESS, False),
-        ({"num_epochs": 9, "compile": "on"}, "cpu", SINGLE_PROCESS, True),
-        ({"compile": "off"}, "cpu", SINGLE_PROCESS, False),
-        ({}, "cuda", SINGLE_PROCESS, True),
-        ({}, "mps", SINGLE_PROCESS, False),
-        ({"precision": "fp16"}, "cpu", SINGLE_PROCESS, False),
-        ({}, "cpu", ProcessGroup(0, 2), False),
-        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", SINGLE_PROCESS, False),
+        ({}, "cpu", True),
+        ({"num_epochs": 9}, "cpu", False),
+        ({"num_epochs": 9, "compile": "on"}, "cpu", True),
+        ({"compile": "off"}, "cpu", False),
+        ({}, "cuda", True),
+        ({}, "mps", False),
+        ({"precision": "fp16"}, "cpu", False),
+        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", False),
     ],
 )
-def test_auto_compiles_where_it_wins(knobs, device, processes, expected):
+def test_auto_compiles_where_it_wins(knobs, device, expected):
     config = Config(**knobs)
-    assert should_compile(config, torch.device(device), processes, images=60_000) is expected
+    assert should_compile(config, torch.device(device), images=60_000) is expected
     if not expected and knobs.get("compile") != "off" and knobs != {"num_epochs": 9}:
         with pytest.raises(UsageError, match="--compile on"):
-            should_compile(Config(**knobs, compile="on"), torch.device(device), processes, images=60_000)
+            should_compile(Config(**knobs, compile="on"), torch.device(device), images=60_000)
 
 
 def test_compiling_leaves_a_batch_norm_s_means_alone(monkeypatch):
@@ -189,7 +187,7 @@ def test_compiling_leaves_a_batch_norm_s_means_alone(monkeypatch):
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
-    compiled = CompiledStep(Objective(model, config), optimizer)
+    compiled = CompiledStep(Objective(model, config), optimizer, size=4)
     x, y, eps = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), torch.randn(4, 2)
     compiled.compile(x, y, eps)
     assert norm.num_batches_tracked == 0 and not norm.running_mean.any()

@@ -3,6 +3,7 @@
 from vae.model.build import load_model
 from vae.model.likelihoods import Likelihood
 from vae.model.priors import Prior
-from vae.model.vae import VAE, VAEOutput, interpolate, reparameterize
+from vae.model.sampling import interpolate
+from vae.model.vae import VAE, VAEOutput, reparameterize
 
 __all__ = ["VAE", "Likelihood", "Prior", "VAEOutput", "interpolate", "load_model", "reparameterize"]

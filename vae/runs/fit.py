@@ -15,8 +15,9 @@ from vae.model.own import Nets, Own, load_nets, name_of
 from vae.model.vae import VAE
 from vae.runs import launch
 from vae.runs.folders import is_seeds_dir
+from vae.runs.opened import ARRAYS
 from vae.runs.run import Run
-from vae.runs.trained import ARRAYS, Trained, open_run
+from vae.runs.trained import Trained, open_run
 from vae.system import memory
 from vae.system.errors import UsageError
 from vae.system.wording import did_you_mean

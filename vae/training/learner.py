@@ -67,7 +67,7 @@ class Learner:
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.to_compile = should_compile(config, self.device, processes, images=images)
+        self.to_compile = should_compile(config, self.device, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @contextmanager
@@ -152,7 +152,7 @@ class Learner:
             self.eval_model.load_state_dict(state["model_state"])
             if self._step.ema is not None:
                 self.model.load_state_dict(state["trained_state"])
-            restore_optimizer(self._optimizer, state["optimizer_state"])
+            restore_optimizer(self._optimizer, state["optimizer_state"], may_lack=bool(self.model.own))
             kinds = {name: type(value) for name, value in scaler.state_dict().items()}
             if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
                 raise ValueError("its scaler's state is damaged")

@@ -21,8 +21,13 @@ def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
     return torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any], *, may_lack: bool = False) -> None:
     """Load Adam's step counts and running means from a checkpoint; its rates remain those of the configuration.
+
+    Args:
+        optimizer: of a model's weights.
+        stored: its state as a checkpoint holds it.
+        may_lack: whether some weights may have no state, as those that get no gradient in nets of one's own.
 
     Raises:
         ValueError: the state of other weights.
@@ -32,8 +37,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) 
     expected = [{"step": torch.Size(), **dict.fromkeys(MEANS, weight.shape)} for weight in weights]
     state = stored["state"]
     shapes = {index: {name: value.shape for name, value in entry.items()} for index, entry in state.items()}
-    # A weight that gets no gradient has no state.
-    if any(shape != dict(enumerate(expected)).get(index) for index, shape in shapes.items()):
+    needed = {index: shape for index, shape in enumerate(expected) if index in shapes or not may_lack}
+    if shapes and shapes != needed:
         raise ValueError("its optimizer's state is that of other weights")
     dense = {  # laid out as the weights are, which fused Adam takes for granted: a file's strides may repeat a number
         index: {"step": entry["step"], **{name: torch.empty_like(weights[index]).copy_(entry[name]) for name in MEANS}}
