@@ -11,7 +11,7 @@ from small_runs import load_state, run_main
 
 from vae import open_run
 from vae.data.datasets import load_splits
-from vae.data.download import DataError
+from vae.data.errors import DataError
 from vae.system.errors import UsageError
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vae.commands.generate import classes_in_turn
 from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Reconstruct
-from vae.data.download import DataError
+from vae.data.errors import DataError
 from vae.data.own_images import ORIGINAL_SIZE, OwnImage, find, prepare
 from vae.data.pixels import enlarge, to_pixels
 from vae.evaluation.elbo import EVAL_SEED, score_images

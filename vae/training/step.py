@@ -105,7 +105,7 @@ class TrainingStep:
         Raises:
             CompileError: this machine can't compile it.
         """
-        generator = torch.Generator(split.images.device)
+        generator = torch.Generator(split.device)
         x, y = next(shuffled_batches(split, self.config.batch_size, generator))
         x, eps = self.prepare(x, generator)
         compiled = CompiledStep(self._objective, self.optimizer, self.config.grad_clip)
