@@ -23,7 +23,7 @@ CLASS_NAMES = {
     "fashion_mnist": ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
-CHUNK_PIXELS = 2**24  # of the images that are read at a time: 67 MB as floats
+CHUNK_PIXELS = 2**22  # of the images that are read at a time: 17 MB as floats
 LARGEST_SHARE = 0.5  # of a GPU's free memory that mapped images may take
 
 

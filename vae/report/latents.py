@@ -60,8 +60,7 @@ def map_of(mu: Tensor, draws: Tensor, test: Split, *, max_points: int = MAX_POIN
         max_points: images on the map, at most.
     """
     centre, axes, titles = plane(mu)
-    count = min(max_points, MAX_NUMBERS // mu.shape[1], len(test))
-    pictures = sheet(test.take(torch.arange(count)).images)
+    pictures = sheet(test, min(max_points, MAX_NUMBERS // mu.shape[1]))
     mu, total = mu[: pictures["count"]], len(mu)
     places = (torch.cat([mu, draws]) - centre) @ axes.T
     corner, side = square(places)
