@@ -62,7 +62,7 @@ class Split:
         """All images, (N, C, H, W) uint8, which a part of a mapped split copies: see `chunks`."""
         if self.rows is None and self.stored.device == self.device:
             return self.stored
-        return torch.cat([images for images, _ in self.chunks()])
+        return self.gather(torch.arange(len(self)))
 
     def gather(self, index: Tensor) -> Tensor:
         """The images at `index` (B,), on the device: (B, C, H, W) uint8."""
@@ -86,20 +86,17 @@ class Split:
                 yield self.gather(torch.arange(start, start + len(labels))), labels
 
     def take(self, index: Tensor) -> Split:
-        """Return a copy of the images at `index`, (any number,), in its order."""
-        index = index.to(self.device)
-        return Split(self.gather(index), self.labels[index])
+        """Return the images at `index`, (any number,), in its order: a copy, or rows of a mapped file."""
+        labels = self.labels[index.to(self.device)]
+        if not self.is_mapped:
+            return Split(self.gather(index), labels)
+        rows = index.to(self.stored.device)
+        return replace(self, rows=rows if self.rows is None else self.rows[rows], labels=labels)
 
     def hold_out(self, count: int, *, seed: int) -> tuple[Split, Split]:
         """Return the rest, and `count` images drawn at random."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        if not self.is_mapped:
-            return self.take(order[count:]), self.take(order[:count])
-        rest, held_out = (
-            replace(self, rows=rows if self.rows is None else self.rows[rows], labels=self.labels[rows.to(self.device)])
-            for rows in (order[count:], order[:count])
-        )
-        return rest, held_out
+        return self.take(order[count:]), self.take(order[:count])
 
     def convert(self, change: Callable[[Tensor], Tensor]) -> Split:
         """Return the split with other images, which `change` makes of (B, C, H, W) uint8, chunk by chunk in order."""
