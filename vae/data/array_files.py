@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vae.system.errors import UserError, plain
 MAX_MEMBERS = 1000  # of an archive
 # What zipfile and NumPy raise for a damaged file, whose headers are parsed as Python's literals.
 READ_ERRORS = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, SyntaxError, TypeError, LookupError),
+    *(zipfile.BadZipFile, zlib.error, TokenError, EOFError, ValueError, SyntaxError, TypeError, LookupError),
     *(NotImplementedError, RuntimeError, ArithmeticError, MemoryError, AttributeError),
 )
 

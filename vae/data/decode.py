@@ -9,6 +9,7 @@ Shapes: N pictures, C channels, S pixels along a side.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import warnings
@@ -143,4 +144,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    try:
+        serve()
+    except BrokenPipeError:  # the program that asked is gone
+        os._exit(1)
