@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,14 @@ from vae.config import Config
 from vae.system.distributed import ProcessGroup
 from vae.system.errors import UsageError, UserError
 
+CUDA: dict[str, Any] = {"triton.cudagraphs": True, "compile_threads": 1}
+CPU: dict[str, Any] = {
+    "compile_threads": 1,
+    "cpp_wrapper": True,
+    "cpp_wrapper_build_separate": True,  # the calls of the kernels are one long function: g++ -O3 takes minutes for it
+    "cpp_cache_precompile_headers": False,  # they take longer than the one graph of a run
+    "cpp.vec_isa_ok": True,  # the processor's flags tell; else six test programs are compiled
+}
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 # Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
 TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
@@ -72,15 +81,20 @@ class CompiledStep:
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
         states = [optimizer.state[weights] for weights in self._weights]
-        self._counts, self._means, self._squares = (
-            [s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq")
+        self._counts = _join(states, "step")
+        # Biases and norms are updated as one vector: a loop of its own for each would take the compiler most of its time.
+        vectors = [index for index, weights in enumerate(self._weights) if weights.ndim == 1]
+        self._groups = [[index] for index, weights in enumerate(self._weights) if weights.ndim != 1]
+        self._groups += [vectors] if vectors else []
+        self._means, self._squares = (
+            [_join([states[index] for index in group], name) for group in self._groups]
+            for name in ("exp_avg", "exp_avg_sq")
         )
         self._device = self._weights[0].device
-        for tensor in (*self._counts, *self._means, *self._squares):
+        for tensor in (self._counts, *self._means, *self._squares):
             torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
-        options = {"triton.cudagraphs": True} if self._device.type == "cuda" else {"cpp_wrapper": True}
         self._graph = torch.compile(
-            self._step, fullgraph=True, dynamic=False, options={**options, "compile_threads": 1}
+            self._step, fullgraph=True, dynamic=False, options=CUDA if self._device.type == "cuda" else CPU
         )
 
     def compile(self, x: Tensor, y: Tensor, eps: Tensor) -> None:
@@ -142,17 +156,34 @@ class CompiledStep:
     def _adam(self, gradients: tuple[Tensor, ...], go: Tensor, kept: Tensor, rate: Tensor, correction: Tensor) -> None:
         """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; no change unless `go`."""
         beta1, beta2 = self._betas
-        for count in self._counts:
-            count.add_(go)
-        parts = zip(self._weights, gradients, self._means, self._squares, strict=True)
-        for weights, gradient, mean, square in parts:
-            gradient = gradient.float()
+        self._counts.add_(go)
+        for group, mean, square in zip(self._groups, self._means, self._squares, strict=True):
+            members = [self._weights[index] for index in group]
+            weights, gradient = _concatenate(members), _concatenate([gradients[index].float() for index in group])
             new_mean = mean.lerp(gradient, 1 - beta1)
             new_square = square.lerp(gradient.square(), 1 - beta2)
             change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
-            weights.copy_(torch.where(go, weights * kept - change, weights))
+            updated = torch.where(go, weights * kept - change, weights)
+            for member, part in zip(members, updated.split([member.shape[0] for member in members]), strict=True):
+                member.copy_(part)
             mean.copy_(torch.where(go, new_mean, mean))
             square.copy_(torch.where(go, new_square, square))
+
+
+def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    """Vectors as one; a tensor that is alone is returned as it is."""
+    return torch.cat(tuple(tensors)) if len(tensors) > 1 else tensors[0]
+
+
+def _join(states: list[dict[str, Tensor]], name: str) -> Tensor:
+    """Concatenate the vectors or scalars `name` of all states, which become views of the whole."""
+    if len(states) == 1:
+        return states[0][name]
+    parts = [state[name] for state in states]
+    whole = torch.cat([part.reshape(-1) for part in parts])
+    for state, part, view in zip(states, parts, whole.split([part.numel() for part in parts]), strict=True):
+        state[name] = view.view(part.shape)
+    return whole
 
 
 @contextmanager
