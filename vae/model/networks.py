@@ -144,7 +144,7 @@ def _add_bias(h: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` in a form that a CPU trains faster: in twice the time oneDNN would sum the bias's gradient too."""
+    """`nn.Conv2d` in a form that a CPU trains faster: oneDNN is slow in summing the bias's gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, F, H', W')."""
