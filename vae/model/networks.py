@@ -163,6 +163,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         """(B, C, H, W) to (B, F, H', W')."""
         if not _trains_on_cpu(self, x):
             return super().forward(x)
+        assert isinstance(self.padding, tuple)
         h = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
         return _add_bias(h, self.bias)
 
