@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 
+import numpy as np
 import pytest
 import torch
 from small_runs import QUICK, assert_same_state, load_state
@@ -107,7 +108,8 @@ def test_mistakes_are_refused_in_one_line(few):
         (lambda: fit(make, few, num_epoch=3), r"no knob 'num_epoch' \(did you mean num_epochs\?\)"),
         (lambda: fit(make, few, nets="x.py:make"), "the nets are the first argument"),
         (lambda: fit(make, few, lr="fast"), "--lr: expected float, not str"),
-        (lambda: fit(make, "mnits"), "takes the name of a data set"),
+        (lambda: fit(make, "mnits"), "expected a file or folder, or one of auto, mnist"),
+        (lambda: fit(make, (1, 2, 3)), "data of 3 parts: expected"),
         (lambda: fit(3, few), "fit trains a Config"),
         (lambda: fit("mlp-2", few), "did you mean mlp-2d"),
         (lambda: fit(VAE(3), few, latent_dim=2), r"latent_dim is the model's own: give it to VAE\(latent_dim=…\)"),
@@ -185,8 +187,24 @@ def test_a_checkpoint_that_names_evil_code_has_it_neither_run_nor_printed_raw(ow
     assert not (own_copy / "ran").exists()
 
 
+def test_arrays_and_files_are_data_too(few, tmp_path):
+    images, labels = few.train.images, few.train.labels
+    np.savez("mine.npz", images=images.numpy(), labels=labels.numpy())
+    config = Config(hidden_dims=(8,))
+    runs = [
+        fit(config, data, num_epochs=1, **KNOBS)
+        for data in ((images, labels), ((images, labels), (few.test.images, few.test.labels)), "mine.npz")
+    ]
+    sizes = [(len(run.splits.train), len(run.splits.test)) for run in runs]
+    assert sizes == [(135, 15), (150, 50), (135, 15)]
+    assert len(open_run(runs[2].run_dir).splits.test) == 15  # a file needs no reminder
+
+
 def test_data_given_in_python_are_asked_for_again(few):
     run = fit(Config(hidden_dims=(8,)), few, num_epochs=1, run_name="mine", **KNOBS)
-    with pytest.raises(UsageError.__mro__[1], match="if the images were given in Python, give them again: open_run"):
+    with pytest.raises(
+        UsageError.__mro__[1],
+        match=r"name an .npy or .npz with --data_dir; if the images were given in Python, open_run\(path, data=…\)",
+    ):
         _ = open_run(run.run_dir).splits
     assert len(open_run(run.run_dir, data=few).splits.train) == 150

@@ -58,12 +58,13 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: Proc
         processes: they share the images, and each returns the scores of the whole split.
     """
     model.eval()
-    device = split.images.device
+    device = split.device
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device scores with the same noise
     noise = torch.randn(len(split), model.latent_dim, generator=generator).to(device)
     per_image = torch.zeros(len(split), 2 + 2 * model.latent_dim, device=device)  # recon, kl, kl_per_dim, mu
-    for index in processes.shard(torch.arange(len(split), device=device)).split(CHUNK):
-        x = to_pixels(split.images[index])
+    chunk = split.chunk_size(CHUNK)
+    for index in processes.shard(torch.arange(len(split), device=device)).split(chunk):
+        x = to_pixels(split.gather(index))
         output = model(x, split.labels[index], noise[index])
         terms = torch.stack([model.recon(output.logits, x), model.kl(output)], dim=1)  # (B, 2)
         per_image[index] = torch.cat([terms, gaussian_kl_per_dim(output.mu, output.logvar), output.mu], dim=1)
@@ -79,7 +80,7 @@ def least_recon(model: VAE, split: Split) -> float | None:
 
     `None` if the model's likelihood has no such bound, as a density of the pixels.
     """
-    chunks = [model.likelihood.least_recon(to_pixels(images)) for images in split.images.split(CHUNK)]
+    chunks = [model.likelihood.least_recon(to_pixels(images)) for images, _ in split.chunks(CHUNK)]
     bounds = [chunk for chunk in chunks if chunk is not None]
     return torch.cat(bounds).double().mean().item() if bounds else None
 
@@ -123,8 +124,8 @@ def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
         EvaluationError: the KL from a standard normal is not finite, so neither are squares of distances.
     """
     model.eval()
-    chunks = zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True)
-    mu, logvar = map(torch.cat, zip(*(model.encode(to_pixels(images), y) for images, y in chunks), strict=True))
+    codes = (model.encode(to_pixels(images), y) for images, y in split.chunks(CHUNK))
+    mu, logvar = map(torch.cat, zip(*codes, strict=True))
     if not gaussian_kl(mu, logvar).isfinite().all():
         raise EvaluationError("this model is useless: its latents are too large, or no numbers at all")
     return mu, logvar

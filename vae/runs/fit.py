@@ -10,12 +10,12 @@ from typing import Any
 from vae.config import Config, presets
 from vae.config.config import DATASETS
 from vae.config.parsers import KNOBS
+from vae.data.arrays import make_splits
 from vae.data.splits import Splits
 from vae.model.own import Nets, Own, load_nets, name_of
 from vae.model.vae import VAE
 from vae.runs import launch
 from vae.runs.folders import is_seeds_dir
-from vae.runs.opened import ARRAYS
 from vae.runs.run import Run
 from vae.runs.trained import Trained, open_run
 from vae.system import memory
@@ -26,14 +26,15 @@ Model = Config | VAE | Nets | str
 
 
 @memory.explain_out_of_memory()
-def fit(model: Model, data: str | Path | Splits, *, resume: str | Path = "", **knobs: Any) -> Trained:
+def fit(model: Model, data: Any, *, resume: str | Path = "", **knobs: Any) -> Trained:
     """Train a model as the command line does, into a folder of its own, and open the finished run.
 
     Args:
         model: a `Config` or the name of a preset; or a `VAE`, which is copied and trained from its present weights; or
             a function, called as `build_model` is, that makes one, or its place, `FILE.py:FUNCTION`. Only of the last
             two do the weights depend on the seed.
-        data: the name of a data set, or splits.
+        data: the name of a data set, or a file or folder of images; or `Splits`; or arrays and tensors as `make_splits`
+            takes them: x_train, (x_train, y_train), or ((x_train, y_train), (x_test, y_test)).
         resume: the folder of a run to continue, with the same model and data.
         knobs: the flags of the command line, such as `num_epochs=3` and `quiet=True`; those of a `Config` are replaced.
 
@@ -95,15 +96,32 @@ def _given(model: Model, knobs: dict[str, Any]) -> tuple[dict[str, Any], Nets | 
     return {**knobs, "nets": name_of(model)}, load_nets(model) if isinstance(model, str) else model
 
 
-def _data(data: str | Path | Splits, knobs: dict[str, Any]) -> tuple[dict[str, Any], Splits | None]:
+def _data(data: Any, knobs: dict[str, Any]) -> tuple[dict[str, Any], Splits | None]:
     """The knobs that stand for data, and the data if no file holds them."""
     if "dataset" in knobs:
         raise UsageError("dataset: the data are the second argument")
-    if isinstance(data, str) and data in DATASETS:
-        return {"dataset": data}, None
-    if not isinstance(data, Splits):
-        raise UsageError(f"fit takes the name of a data set ({', '.join(DATASETS)}) or Splits, not {data!r:.60}")
-    _, height, width = data.image_shape
+    if isinstance(data, str | Path):
+        if data in DATASETS:
+            return {"dataset": data}, None
+        if not Path(data).exists():
+            raise UsageError(f"data {str(data)!r}: expected a file or folder, or one of {', '.join(DATASETS)}")
+        return {"dataset": "folder" if Path(data).is_dir() else "arrays", "data_dir": str(data)}, None
+    splits = data if isinstance(data, Splits) else _splits_of(data)
+    _, height, width = splits.image_shape
     if height != width and "image_size" not in knobs:
         raise UsageError(f"the images are {height}×{width}: give image_size=, the side that they are resized to")
-    return {"dataset": ARRAYS, "image_size": knobs.get("image_size", height)}, data
+    return {"dataset": "arrays", "image_size": knobs.get("image_size", height)}, splits
+
+
+def _splits_of(data: Any) -> Splits:
+    """Splits of arrays; without test images, the same tenth is held out whatever the seed of the run."""
+    if not isinstance(data, tuple):
+        return make_splits(data)
+    if len(data) != 2:
+        raise UsageError(
+            f"data of {len(data)} parts: expected (x_train, y_train) or ((x_train, y_train), (x_test, y_test))"
+        )
+    if isinstance(data[0], tuple):
+        (train, labels), (test, test_labels) = data
+        return make_splits(train, test, labels=labels, test_labels=test_labels)
+    return make_splits(data[0], labels=data[1])

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from vae.config.config import Config, stored_config
 from vae.config.knobs import check_choice
-from vae.data.datasets import load_splits, prepare, would_download
-from vae.data.download import DataError
+from vae.data.datasets import load_splits, would_download
+from vae.data.errors import DataError
 from vae.data.pixels import draw_once
+from vae.data.prepare import prepare
 from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
 from vae.model.own import Nets
@@ -28,7 +29,6 @@ from vae.system.errors import UsageError, plain
 from vae.system.files import FileError
 from vae.system.schema import find_misfit
 
-ARRAYS = "arrays"  # the `--dataset` of data that are given in Python
 MAX_TEXT = 300  # characters of a caption
 SPLITS = ("train", "val", "test")
 CAPTIONS = {"title": str, "protocol": str, "class_names": [str]}
@@ -69,7 +69,12 @@ class Opened:
         if self._data:
             splits = prepared(self._data, config)
         else:
-            splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
+            try:
+                splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
+            except DataError as error:
+                if config.dataset != "arrays":
+                    raise
+                raise DataError(f"{error}; if the images were given in Python, open_run(path, data=…)") from None
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(
@@ -87,9 +92,9 @@ class Opened:
             return Path(self._data_dir)
         relative = self._state["places"].get("data_dir")
         if self.run_dir and relative is not None:
-            folder = Path(os.path.normpath(self.run_dir / relative))
-            if folder.is_dir():
-                return folder
+            place = Path(os.path.normpath(self.run_dir / relative))
+            if place.exists():
+                return place
         return Path(self.config.data_dir)
 
     @property
@@ -105,7 +110,7 @@ class Opened:
         if split is None:
             raise UsageError(f"split {name}: this run held out no images (--val_split)")
         if name == "train" and self.config.binarize == "dynamic":
-            return Split(draw_once(split.images.cpu(), seed=self.config.seed).to(self.device), split.labels)
+            return draw_once(split, seed=self.config.seed)
         return split
 
     @cached_property
@@ -213,11 +218,6 @@ def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Split
 
     `fallback` says why the run trains on the digits in place of MNIST; it is empty if it doesn't.
     """
-    if config.dataset == ARRAYS and not data_dir.is_file():
-        raise DataError(
-            f"--dataset arrays: {data_dir} is no file of arrays; if the images were given in Python, give them again: "
-            "open_run(path, data=…), fit(model, data, resume=path)"
-        )
     splits = load_splits(
         config.dataset,
         data_dir,

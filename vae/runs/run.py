@@ -20,10 +20,10 @@ from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import finish
 from vae.runs.folders import Folders, relative_to_run
-from vae.runs.opened import ARRAYS, build_splits, prepared
+from vae.runs.opened import build_splits, prepared
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
-from vae.system import checkpoint, machine
+from vae.system import checkpoint, machine, memory
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import FileError, take_lock, write_atomic, write_json
@@ -57,6 +57,7 @@ class Run:
     ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
+        memory.keep_freed()
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
         self._fastest = float("inf")  # seconds of an epoch
@@ -64,7 +65,7 @@ class Run:
         splits = self._load_data(config, fallback) if own.splits is None else prepared(own.splits, config)
         self.splits = splits.to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
-        dataset = self.splits.name if own.splits is None else ARRAYS
+        dataset = self.splits.name if own.splits is None else "arrays"
         self.config = dataclasses.replace(config, dataset=dataset, precision=precision)
         self.learner = Learner(self.config, self.splits, processes=processes, nets=own.nets)
         self._likelihood = self.learner.model.likelihood.name

@@ -50,7 +50,7 @@ class Learner:
 
     def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup, nets: Nets | None = None) -> None:
         self.config, self.splits, self.processes, self.nets = config, splits, processes, nets
-        self.device = splits.train.images.device
+        self.device = splits.train.device
         self.epoch = 0
         self.num_classes = len(splits.class_names)
         shape, images = splits.image_shape, len(splits.train)
@@ -62,7 +62,7 @@ class Learner:
             if nets is not None:
                 check_own(model.cpu(), config)
             self.model = model.to(self.device)
-        start_from_images(self.model, splits.train.images, config)
+        start_from_images(self.model, splits.train, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
@@ -125,9 +125,9 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """The learner's part of a checkpoint: tensors and plain Python."""
         return {
-            "model_state": self.eval_model.state_dict(),
-            "trained_state": {} if self._step.ema is None else self.model.state_dict(),
-            "optimizer_state": self._optimizer.state_dict(),
+            "model_state": _copy(self.eval_model.state_dict()),
+            "trained_state": {} if self._step.ema is None else _copy(self.model.state_dict()),
+            "optimizer_state": _copy(self._optimizer.state_dict()),
             "scaler_state": self._step.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
             "image_shape": list(self.model.image_shape),
@@ -165,6 +165,13 @@ class Learner:
                 self._generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{source} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+
+
+def _copy(state: Any) -> Any:
+    """A state whose tensors have memory of their own: a compiled step makes them views of larger ones."""
+    if isinstance(state, dict):
+        return {name: _copy(value) for name, value in state.items()}
+    return state.clone() if isinstance(state, torch.Tensor) else state
 
 
 def check_memory(
