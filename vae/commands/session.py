@@ -17,6 +17,7 @@ from vae.config.options import ModelOptions
 from vae.config.presets import command_line
 from vae.runs.trained import Trained, open_run
 from vae.system.console import Console, short_path
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError
 from vae.system.files import FileError, refuse_links
 
@@ -30,12 +31,12 @@ class Session:
     commands that run at once each gets names of its own. Leaving the `with` block removes what was never written to.
     """
 
-    def __init__(self, options: ModelOptions, console: Console) -> None:
+    def __init__(self, options: ModelOptions, console: Console, processes: ProcessGroup = SINGLE_PROCESS) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.console = console
+        self.console, self.processes = console, processes
         path = options.checkpoint or options.run or Path("outputs") / "latest"
-        self.trained = open_run(path, device=options.device, data_dir=options.data_dir)
+        self.trained = open_run(path, device=processes.device or options.device, data_dir=options.data_dir)
         _check_classes(self.trained, getattr(options, "digit", ()))
         self._options = options
         self._reserved: list[Path] = []

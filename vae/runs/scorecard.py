@@ -14,18 +14,19 @@ from vae.model.vae import VAE
 from vae.runs.summary import EVALUATION
 from vae.runs.trained import Trained
 from vae.system.console import Console, Table
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.stopping import raise_if_stopped
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
 MAX_LATENTS = 10  # whose KL the table lists
 
 
-def evaluate_elbo(trained: Trained) -> dict[str, Any]:
+def evaluate_elbo(trained: Trained, processes: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
     """Compute the one-sample ELBO of the test set and, where there is one, of the validation set: about a second."""
+    splits = {name: trained.split(name) for name in ("val", "test") if getattr(trained.splits, name)}
     scores = {
-        name: {"images": len(trained.split(name)), **evaluate(trained.model, trained.split(name)).as_dict()}
-        for name in ("val", "test")
-        if getattr(trained.splits, name)
+        name: {"images": len(split), **evaluate(trained.model, split, processes=processes).as_dict()}
+        for name, split in splits.items()
     }
     return {
         "dataset": trained.title,
@@ -68,10 +69,12 @@ def evaluate_fully(
     data_dir: Path,
     num_importance_samples: int,
     console: Console,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Compute every score of `evaluate_all` under a progress bar, then print them as a table with their warnings.
 
-    The classifier that judges samples is kept in `classifiers/` below `data_dir`.
+    The classifier that judges samples is kept in `classifiers/` below `data_dir`. Of several processes the main one
+    prints.
     """
 
     def on_samples(count: int) -> None:
@@ -82,9 +85,12 @@ def evaluate_fully(
     console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating:")
     try:
         cache_dir = data_dir / "classifiers"
-        scores = evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
+        settings |= {"protocol": protocol, "cache_dir": cache_dir, "on_samples": on_samples, "processes": processes}
+        scores = evaluate_all(model, splits, **settings)
     finally:
         console.close_bar()
+    if not processes.is_main:
+        return scores
     console.table(f"evaluated: {scores['dataset']}, {scores['images']:,} test images", full_table(scores))
     if scores["warnings"]:
         console.warn(*scores["warnings"])

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.system.errors import UsageError
+from vae.system.errors import UsageError, UserError
+from vae.system.stopping import raise_if_stopped
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
 WAYS_OUT = "unset it, or start several processes with torchrun"
+PATIENCE = timedelta(days=30)  # of `wait_for_all`; a process that ends is noticed at once
+LOOK_EVERY = 0.05  # seconds, while waiting
+
+Result = TypeVar("Result")
+
+
+class LostProcessError(UserError):
+    """Another of the processes has ended, so this one can't go on."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class ProcessGroup:
     rank: int = 0
     world_size: int = 1  # number of processes
     device: str = ""  # the one this process computes on; empty if `--device` decides
+    waiting: Any = None  # torch's group for `wait_for_all`
 
     @property
     def is_main(self) -> bool:
@@ -47,6 +60,32 @@ class ProcessGroup:
         dist.all_reduce(tensor)
         dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
         return tensor
+
+    def from_main(self, make: Callable[[], Result]) -> Result:
+        """Return in all processes what `make` returns in the main one, and raise in all what it refuses there."""
+        if self.world_size == 1:
+            return make()
+        box: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                box[0] = make()
+            except (UserError, OSError) as error:
+                box[1] = error
+        dist.broadcast_object_list(box)
+        if box[1] is not None:
+            raise box[1]
+        result: Result = box[0]
+        return result
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes have come here, however long one of them takes; obey signals meanwhile."""
+        if self.world_size == 1:
+            return
+        barrier = dist.barrier(group=self.waiting, async_op=True)
+        while not barrier.is_completed():
+            raise_if_stopped()
+            time.sleep(LOOK_EVERY)
+        barrier.wait()
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Wrap a module so that its gradients are averaged over all processes."""
@@ -77,11 +116,29 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     if gpus:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("nccl" if gpus else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+        waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise UsageError(f"{size} processes, as WORLD_SIZE says, can't connect: {reason}; {WAYS_OUT}") from None
     try:
-        yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu")
+        with explain_lost_process():
+            yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu", waiting)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def explain_lost_process() -> Iterator[None]:
+    """Replace what a collective raises when another process has ended: by `Stopped` after a signal, else by one line.
+
+    Raises:
+        LostProcessError: no signal has come to this process yet.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo/transport/" not in str(error):
+            raise
+        raise_if_stopped()
+        raise LostProcessError("another of the processes that train together has ended") from None
