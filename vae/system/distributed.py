@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.system.errors import UsageError, UserError
+from vae.system.rendezvous import fresh_store
 from vae.system.stopping import raise_if_stopped
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
@@ -116,7 +117,8 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     if gpus:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        dist.init_process_group(backend, store=fresh_store(), rank=rank, world_size=size)
         waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "")
