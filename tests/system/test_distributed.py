@@ -14,9 +14,8 @@ from small_runs import MAIN, QUICK, load_state
 from main import main
 from vae.system.distributed import (
     SINGLE_PROCESS,
-    LostProcessError,
     ProcessGroup,
-    explain_lost_process,
+    ProcessLostError,
     process_group,
 )
 from vae.system.errors import UsageError
@@ -98,10 +97,10 @@ LOST = RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: 
 
 @pytest.mark.parametrize(
     ("error", "signalled", "raised"),
-    [(LOST, False, LostProcessError), (LOST, True, Stopped), (RuntimeError("shapes"), True, RuntimeError)],
+    [(LOST, False, ProcessLostError), (LOST, True, Stopped), (RuntimeError("shapes"), True, RuntimeError)],
 )
 def test_a_lost_process_is_told_from_a_bug_and_from_a_signal(error, signalled, raised):
-    with Stopper() as stopper, pytest.raises(raised), explain_lost_process():
+    with Stopper() as stopper, pytest.raises(raised), ProcessGroup(1, 2).watched():
         if signalled:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stopper.received

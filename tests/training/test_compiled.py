@@ -13,7 +13,6 @@ from small_runs import load_state, run_main
 from vae.config import Config
 from vae.data.splits import Split
 from vae.model.build import build_model
-from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError
 from vae.training.compiled import should_compile
 from vae.training.divergence import DivergedError
@@ -154,22 +153,21 @@ def test_an_environment_that_forbids_compiling_is_named(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("knobs", "device", "processes", "expected"),
+    ("knobs", "device", "expected"),
     [
-        ({}, "cpu", SINGLE_PROCESS, True),
-        ({"num_epochs": 9}, "cpu", SINGLE_PROCESS, False),
-        ({"num_epochs": 9, "compile": "on"}, "cpu", SINGLE_PROCESS, True),
-        ({"compile": "off"}, "cpu", SINGLE_PROCESS, False),
-        ({}, "cuda", SINGLE_PROCESS, True),
-        ({}, "mps", SINGLE_PROCESS, False),
-        ({"precision": "fp16"}, "cpu", SINGLE_PROCESS, False),
-        ({}, "cpu", ProcessGroup(0, 2), False),
-        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", SINGLE_PROCESS, False),
+        ({}, "cpu", True),
+        ({"num_epochs": 9}, "cpu", False),
+        ({"num_epochs": 9, "compile": "on"}, "cpu", True),
+        ({"compile": "off"}, "cpu", False),
+        ({}, "cuda", True),
+        ({}, "mps", False),
+        ({"precision": "fp16"}, "cpu", False),
+        ({"batch_size": 60_001, "num_epochs": 10_000}, "cpu", False),
     ],
 )
-def test_auto_compiles_where_it_wins(knobs, device, processes, expected):
+def test_auto_compiles_where_it_wins(knobs, device, expected):
     config = Config(**knobs)
-    assert should_compile(config, torch.device(device), processes, images=60_000) is expected
+    assert should_compile(config, torch.device(device), images=60_000) is expected
     if not expected and knobs.get("compile") != "off" and knobs != {"num_epochs": 9}:
         with pytest.raises(UsageError, match="--compile on"):
-            should_compile(Config(**knobs, compile="on"), torch.device(device), processes, images=60_000)
+            should_compile(Config(**knobs, compile="on"), torch.device(device), images=60_000)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vae.commands.session import Session
-from vae.config.config import Config
 from vae.config.options import Evaluate
-from vae.runs import scorecard
+from vae.runs.scorecard import elbo_table, print_scores
 from vae.system.files import write_json
 
 
@@ -16,24 +13,16 @@ def run(session: Session, options: Evaluate) -> None:
 
     Several processes share the work; the main one prints and writes.
     """
-    trained, processes = session.trained, session.processes
+    processes = session.processes
     samples = options.num_importance_samples
     (path,) = processes.from_main(lambda: session.paths(f"evaluation_{f'K{samples}' if samples else 'elbo'}.json"))
-    scores = scorecard.evaluate_elbo(trained, processes)
+    scores = session.trained.evaluate(processes=processes)
     if processes.is_main:
-        session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", scorecard.elbo_table(scores))
+        session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", elbo_table(scores))
         write_json(path, scores)  # stays if what follows is interrupted
     if samples:
-        scores["measured"] = scorecard.evaluate_fully(
-            trained.model,
-            trained.splits,
-            protocol=trained.protocol,
-            binarize=trained.config.binarize,
-            data_dir=trained.data_dir if trained.may_write_data else Path(Config.data_dir),
-            num_importance_samples=samples,
-            console=session.console,
-            processes=processes,
-        )
+        scores = session.trained.evaluate(samples, console=session.console, processes=processes)
         if processes.is_main:
+            print_scores(scores["measured"], session.console)
             write_json(path, scores)
     session.wrote(path)

@@ -133,7 +133,7 @@ def _train(model: Classifier, train: Split) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.2)
     model.train()
     for _ in range(epochs):
-        for x, y in shuffled_batches(train, BATCH_SIZE, generator):
+        for x, y, _ in shuffled_batches(train, BATCH_SIZE, generator):
             optimizer.zero_grad()
             F.cross_entropy(model(x), y, label_smoothing=SMOOTHING).backward()
             optimizer.step()

@@ -17,7 +17,8 @@ from vae.data.pixels import to_pixels
 from vae.data.splits import Split, Splits
 from vae.evaluation.elbo import posterior
 from vae.evaluation.latents import tsne
-from vae.model.vae import VAE, interpolate
+from vae.model.sampling import interpolate
+from vae.model.vae import VAE
 from vae.plots import charts
 from vae.plots import images as figures
 from vae.plots.canvas import shortened, subtitle_of

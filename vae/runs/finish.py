@@ -54,12 +54,13 @@ def _conclude(
         console.warn(*summary.COLLAPSED)
     if config.final_eval:
         scores = evaluate_fully(learner, protocol=pictures.protocol, console=console)
+        scorecard.print_scores(scores, console)
         write_json(folders.results, results | {"final_eval": scores})
         tracker.log_nll(scores["test"]["nll"]["mean"])
 
 
 def evaluate_fully(learner: Learner, *, protocol: str, console: Console) -> dict[str, Any]:
-    """The scores of `--final_eval`. Every process calls it, and the main one prints."""
+    """The scores of `--final_eval`, to which every process contributes; only the main one returns all of them."""
     config = learner.config
     return scorecard.evaluate_fully(
         learner.eval_model,

@@ -19,12 +19,12 @@ from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import evaluate_fully, finish
 from vae.runs.folders import Folders, relative_to_run
+from vae.runs.opened import build_splits
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
-from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
-from vae.system.distributed import SINGLE_PROCESS, LostProcessError, ProcessGroup, explain_lost_process
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, ProcessLostError
 from vae.system.files import FileError, take_lock, write_atomic, write_json
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
@@ -156,12 +156,11 @@ class Run:
             self.console.table("VAE: loss = recon + KL in nats per image, lower is better; * the lowest so far", table)
         with Stopper() as stopper, self._naming_the_way_on():
             try:
-                with explain_lost_process():
-                    self._train_epochs(stopper)
-                    if self.pictures:
-                        finish(self.learner, self.folders, self.tracker, self.pictures, console=self.console)
-                    elif self.config.final_eval:
-                        evaluate_fully(self.learner, protocol="", console=self.console)
+                self._train_epochs(stopper)
+                if self.pictures:
+                    finish(self.learner, self.folders, self.tracker, self.pictures, console=self.console)
+                elif self.config.final_eval:
+                    evaluate_fully(self.learner, protocol="", console=self.console)
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
@@ -176,10 +175,10 @@ class Run:
         """Say how this run goes on where a file can't be written, such as on a full disk, or a process was lost."""
         try:
             yield
-        except LostProcessError as error:
+        except ProcessLostError as error:
             if not self.pictures:
                 raise
-            raise LostProcessError(f"{error}; continue with  {self.folders.resume_command}") from None
+            raise ProcessLostError(f"{error}; continue with  {self.folders.resume_command}") from None
         except FileError as error:
             if not self.pictures or not self.folders.last.exists():
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from vae.system.errors import UsageError, UserError
 from vae.system.rendezvous import fresh_store
@@ -23,12 +23,13 @@ ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_S
 WAYS_OUT = "unset it, or start several processes with torchrun"
 PATIENCE = timedelta(days=30)  # of `wait_for_all`; a process that ends is noticed at once
 LOOK_EVERY = 0.05  # seconds, while waiting
+LOST = re.compile(r"connection (closed|reset|refused)|socket|peer|gloo/transport", re.IGNORECASE)
 
 Result = TypeVar("Result")
 
 
-class LostProcessError(UserError):
-    """Another of the processes has ended, so this one can't go on."""
+class ProcessLostError(UserError):
+    """Another of the processes that train together has ended."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ProcessGroup:
     rank: int = 0
     world_size: int = 1  # number of processes
     device: str = ""  # the one this process computes on; empty if `--device` decides
+    on_one_machine: bool = False  # whether all of them are
     waiting: Any = None  # torch's group for `wait_for_all`
 
     @property
@@ -47,19 +49,18 @@ class ProcessGroup:
 
     def shard(self, tensor: Tensor, dim: int = 0) -> Tensor:
         """Take every `world_size`-th row along `dim`, from row `rank` on: shards differ in length by at most one."""
-        if self.world_size == 1:
-            return tensor
-        return tensor.index_select(
-            dim, torch.arange(self.rank, tensor.shape[dim], self.world_size, device=tensor.device)
-        )
+        rows = [slice(None)] * tensor.ndim
+        rows[dim] = slice(self.rank, None, self.world_size)
+        return tensor[tuple(rows)]
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over all processes; every process gets the sum."""
         if self.world_size == 1:
             return tensor
         tensor = tensor.clone()
-        dist.all_reduce(tensor)
-        dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
+        with self.watched():
+            dist.all_reduce(tensor)
+            dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
         return tensor
 
     def from_main(self, make: Callable[[], Result]) -> Result:
@@ -72,7 +73,8 @@ class ProcessGroup:
                 box[0] = make()
             except (UserError, OSError) as error:
                 box[1] = error
-        dist.broadcast_object_list(box)
+        with self.watched():
+            dist.broadcast_object_list(box)
         if box[1] is not None:
             raise box[1]
         result: Result = box[0]
@@ -82,15 +84,30 @@ class ProcessGroup:
         """Wait until all processes have come here, however long one of them takes; obey signals meanwhile."""
         if self.world_size == 1:
             return
-        barrier = dist.barrier(group=self.waiting, async_op=True)
-        while not barrier.is_completed():
-            raise_if_stopped()
-            time.sleep(LOOK_EVERY)
-        barrier.wait()
+        with self.watched():
+            barrier = dist.barrier(group=self.waiting, async_op=True)
+            while not barrier.is_completed():
+                raise_if_stopped()
+                time.sleep(LOOK_EVERY)
+            barrier.wait()
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Wrap a module so that its gradients are averaged over all processes."""
-        return module if self.world_size == 1 else DistributedDataParallel(module)
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Replace what a broken connection raises within the block, where this process waits for others.
+
+        Raises:
+            ProcessLostError: one of them has ended.
+            Stopped: likewise, after a signal to this one, which then is why.
+        """
+        try:
+            yield
+        except (EOFError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not LOST.search(str(error)):
+                raise
+            raise_if_stopped()
+            raise ProcessLostError(
+                f"another of the {self.world_size} processes has ended: its message says why"
+            ) from None
 
 
 SINGLE_PROCESS = ProcessGroup()
@@ -124,23 +141,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         reason = next(iter(str(error).splitlines()), "")
         raise UsageError(f"{size} processes, as WORLD_SIZE says, can't connect: {reason}; {WAYS_OUT}") from None
     try:
-        with explain_lost_process():
-            yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu", waiting)
+        own_device = f"cuda:{local_rank}" if gpus else "cpu"
+        yield ProcessGroup(rank, size, own_device, on_one_machine=local_size == size, waiting=waiting)
     finally:
         dist.destroy_process_group()
-
-
-@contextmanager
-def explain_lost_process() -> Iterator[None]:
-    """Replace what a collective raises when another process has ended: by `Stopped` after a signal, else by one line.
-
-    Raises:
-        LostProcessError: no signal has come to this process yet.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo/transport/" not in str(error):
-            raise
-        raise_if_stopped()
-        raise LostProcessError("another of the processes that train together has ended") from None

@@ -54,6 +54,11 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
+def is_folder_name(name: str | Path) -> bool:
+    """Whether what a person gave as a place for results is a folder's name and not a file's."""
+    return Path(name).is_dir() or not Path(name).suffix or str(name).endswith(("/", os.sep))
+
+
 def refuse_links(*folders: Path) -> None:
     """Refuse folders to write into that are links: in a stranger's run they may lead to any folder."""
     for folder in folders:

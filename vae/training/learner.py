@@ -59,7 +59,7 @@ class Learner:
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.to_compile = should_compile(config, self.device, processes, images=images)
+        self.to_compile = should_compile(config, self.device, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @contextmanager
