@@ -82,7 +82,7 @@ class CompiledStep:
         self._weights: list[Tensor] = group["params"]
         states = [optimizer.state[weights] for weights in self._weights]
         self._counts = _join(states, "step")
-        # Biases and norms are updated as one vector: a loop of its own for each would take the compiler most of its time.
+        # Biases and norms are updated as one vector: a loop for each would take the compiler longer than all else.
         vectors = [index for index, weights in enumerate(self._weights) if weights.ndim == 1]
         self._groups = [[index] for index, weights in enumerate(self._weights) if weights.ndim != 1]
         self._groups += [vectors] if vectors else []
