@@ -96,7 +96,7 @@ def test_a_notebook_takes_only_public_names_from_the_package(name):
     assert taken
     for place, taken_name in taken:
         module = importlib.import_module(place)
-        assert taken_name in {*module.__all__, *getattr(module, "_MODULES", ())}, f"{place}.{taken_name}"
+        assert taken_name in module.__all__, f"{place}.{taken_name}"
         assert hasattr(module, taken_name)
 
 

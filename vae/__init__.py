@@ -1,4 +1,4 @@
-"""Variational autoencoders on MNIST: `from vae import VAE, interpolate, load_model`."""
+"""Variational autoencoders on MNIST: `from vae import VAE, load_model, open_run`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae.__main__ import main
     from vae.model import VAE, VAEOutput, interpolate, load_model, reparameterize
-    from vae.runs.report import write_report
     from vae.runs.trained import Trained, open_run
 
 __version__ = "0.1.0"
@@ -14,21 +13,11 @@ _MODULE_OF = {
     "Trained": "vae.runs.trained",
     "VAE": "vae.model.vae",
     "VAEOutput": "vae.model.vae",
-    "interpolate": "vae.model.vae",
+    "interpolate": "vae.model.sampling",
     "load_model": "vae.model.build",
     "main": "vae.__main__",
     "open_run": "vae.runs.trained",
     "reparameterize": "vae.model.vae",
-    "write_report": "vae.runs.report",
-}
-# The commands as functions, a module each: `from vae import generate`.
-_MODULES = {
-    "embed": "vae.commands.embed",
-    "export": "vae.commands.export",
-    "generate": "vae.commands.generate",
-    "morph": "vae.commands.interpolate",
-    "reconstruct": "vae.commands.reconstruct",
-    "scorecard": "vae.runs.scorecard",
 }
 __all__ = [
     "VAE",
@@ -39,14 +28,11 @@ __all__ = [
     "main",
     "open_run",
     "reparameterize",
-    "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `python main.py --help` doesn't wait for torch."""
-    if name in _MODULES:
-        return import_module(_MODULES[name])
     if name in _MODULE_OF:
         return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'vae' has no attribute {name!r}")

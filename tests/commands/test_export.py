@@ -11,11 +11,11 @@ from small_runs import ROOT
 
 from main import main
 from vae import VAE, load_model, open_run
-from vae.commands import export as module
-from vae.commands.export import ExportError, export
-from vae.config.options import Export
+from vae.config.options import Export, export_format
 from vae.config.presets import configure
 from vae.model.build import build_model
+from vae.runs import export as module
+from vae.runs.export import ExportError, export
 from vae.system.errors import UsageError
 from vae.system.extras import MissingPackageError
 
@@ -54,7 +54,7 @@ def run_program(folder, name, *inputs):
 @pytest.mark.parametrize("kind", [it if it in QUICK else pytest.param(it, marks=pytest.mark.slow) for it in KINDS])
 def test_the_programs_give_the_model_s_numbers_for_any_batch_size(kind, format, tmp_path):
     model, facts = model_of(kind)
-    assert export(model, tmp_path, facts, format=format) < 1e-5
+    assert export(model, tmp_path, facts, format=format).largest_difference < 1e-5
     for count in (1, 2, 7):
         z = torch.randn(count, model.latent_dim)
         y = (torch.arange(count) % model.num_classes,) if model.num_classes else ()
@@ -90,7 +90,7 @@ def test_an_onnx_graph_names_its_arguments_and_says_what_it_is(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_safetensors_hold_all_weights_and_what_load_model_needs(kind, tmp_path):
     model, facts = model_of(kind)
-    assert export(model, tmp_path, facts, format="safetensors") == 0
+    assert export(model, tmp_path, facts, format="safetensors").largest_difference == 0
     again = load_model(tmp_path / "model.safetensors")
     assert not again.training and again.image_shape == model.image_shape and again.num_classes == model.num_classes
     assert list(again.state_dict()) == list(model.state_dict())
@@ -103,7 +103,7 @@ def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
     for difference in (0.1, float("nan")):
         monkeypatch.setattr(module, "_difference", lambda *_, value=difference: value)
         with pytest.raises(ExportError, match="differ from the model by"):
-            export(model, tmp_path, facts)
+            export(model, tmp_path, facts, overwrite=True)
     monkeypatch.setattr(module, "load_model", lambda path: VAE(latent_dim=3, hidden_dims=(8,)))
     with pytest.raises(ExportError, match="differ from the model by inf"):
         export(model, tmp_path, facts, format="safetensors")
@@ -121,7 +121,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     assert use("export", run_dir, "--format", format, "--output", tmp_path / "x") == 1
     message = capsys.readouterr().err
     names = " ".join(packages)
-    assert message == f"error: --format {format} needs {' and '.join(packages)}: pip install {names}\n"
+    assert message == f"error: format {format} needs {' and '.join(packages)}: pip install {names}\n"
     assert not (tmp_path / "x").exists()
     if format == "safetensors":
         (tmp_path / "x.safetensors").touch()
@@ -131,10 +131,28 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 
 def test_the_name_of_the_output_chooses_the_format():
     for output, format in {"a.onnx": "onnx", "a.SafeTensors": "safetensors", "a.pt2": "torch", "a": "torch"}.items():
-        assert Export(output=output).file_format == format == Export(output=output, format=format).file_format
-    assert Export(format="onnx", output="folder").file_format == "onnx"
-    with pytest.raises(UsageError, match=r"--format torch: a name ending in \.onnx is onnx"):
+        assert export_format(output, "auto") == format == export_format(output, format)
+    assert export_format("folder", "onnx") == "onnx"
+    with pytest.raises(UsageError, match=r"format torch: a name ending in \.onnx is onnx"):
         Export(format="torch", output="a.onnx")
+
+
+def test_files_lie_in_a_folder_or_after_the_name_of_a_file_and_replace_nothing_unasked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = ["example.npz", "export.json"]
+    for target, format, expected in (
+        ("v1/", "onnx", ["v1/encoder.onnx", "v1/decoder.onnx", *(f"v1/{name}" for name in common)]),
+        ("x.ONNX", "onnx", ["x_encoder.onnx", "x_decoder.onnx", *(f"x_onnx_{name}" for name in common)]),
+        ("y.safetensors", "safetensors", ["y.safetensors", *(f"y_safetensors_{name}" for name in common)]),
+    ):
+        assert [str(path) for path in module.paths_of(target, format)] == expected
+    with pytest.raises(UsageError, match=r"a file ending in \.onnx"):
+        module.paths_of("y.onx", "onnx")
+    model, facts = model_of("dense")
+    (tmp_path / "y_safetensors_export.json").touch()
+    with pytest.raises(UsageError, match=r"y_safetensors_export\.json exists"):
+        export(model, "y.safetensors", facts, format="safetensors")
+    assert export(model, "y.safetensors", facts, format="safetensors", overwrite=True).paths[0].stat().st_size
 
 
 USES = {"torch": "torch.export.load('x/decoder.pt2')", "onnx": "onnxruntime.InferenceSession('x/decoder.onnx')"}

@@ -1,56 +1,12 @@
-import math
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 from PIL import Image
 
-from vae.commands.interpolate import default_pair, path_between
-from vae.data.splits import Split
 from vae.plots import images as figures
+from vae.runs.inputs import pair_to_join
 from vae.system.errors import UsageError
-
-
-def test_a_linear_path_is_the_straight_line_and_holds_its_ends():
-    z1, z2 = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
-    points = path_between(z1, z2, steps=7)
-    torch.testing.assert_close(points, torch.stack([z1 + (z2 - z1) * step / 6 for step in range(7)]))
-    assert torch.equal(path_between(z1, z2, steps=2), torch.stack([z1, z2]))
-    with pytest.raises(ValueError, match="needs at least 2"):
-        path_between(z1, z2, steps=1)
-
-
-def angles(points):
-    unit = points / points.norm(dim=1, keepdim=True)
-    return torch.acos((unit[1:] * unit[:-1]).sum(1).clamp(-1, 1))
-
-
-def test_a_spherical_path_turns_evenly_and_changes_its_length_evenly():
-    z1, z2 = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    points = path_between(z1, 3 * z2, steps=9, path="spherical")
-    torch.testing.assert_close(points[[0, -1]], torch.stack([z1, 3 * z2]))
-    whole = math.acos((z1 @ z2 / z1.norm() / z2.norm()).item())
-    torch.testing.assert_close(angles(points), torch.full((8,), whole / 8, dtype=torch.float64))
-    lengths = torch.linspace(z1.norm().item(), 3 * z2.norm().item(), 9, dtype=torch.float64)
-    torch.testing.assert_close(points.norm(dim=1), lengths)
-
-
-def test_opposite_ends_turn_by_a_half_circle():
-    z = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    points = path_between(z, -z, steps=5, path="spherical")
-    torch.testing.assert_close(points.norm(dim=1), z.norm().expand(5))
-    torch.testing.assert_close(angles(points), torch.full((4,), math.pi / 4, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(
-    ("z1", "z2"), [([0.0, 0.0], [1.0, 2.0]), ([1.0, 2.0], [0.0, 0.0]), ([1.0], [-2.0]), ([1.0, 1.0], [2.0, 2.0])]
-)
-def test_ends_without_a_direction_between_them_are_joined_straight(z1, z2):
-    z1, z2 = torch.tensor(z1), torch.tensor(z2)
-    torch.testing.assert_close(path_between(z1, z2, steps=5, path="spherical"), path_between(z1, z2, steps=5))
-
 
 WAYS = {
     "image0-image1": (),
@@ -96,7 +52,7 @@ def test_the_ends_are_named_by_the_indices_that_images_takes(use, run_dir, tmp_p
 def test_a_conditional_model_interpolates_within_one_class(use, conditional_run, tmp_path, capsys):
     assert use("interpolate", conditional_run, "--steps", 2, "--output", tmp_path / "a.png") == 0
     assert use("interpolate", conditional_run, "--digits", 3, 8, "--output", tmp_path / "b.png") == 2
-    assert "choose the one to decode with --digit" in capsys.readouterr().err
+    assert "choose the digit to decode" in capsys.readouterr().err
     flags = ["--digits", 3, 8, "--digit", 3, "--steps", 2, "--output", tmp_path / "b.png"]
     assert use("interpolate", conditional_run, *flags) == 0
 
@@ -113,18 +69,19 @@ def test_a_conditional_model_interpolates_within_one_class(use, conditional_run,
     ],
 )
 def test_without_ends_it_goes_from_an_image_to_another(labels, conditional, pair):
-    test = Split(torch.zeros(len(labels), 1, 2, 2), torch.tensor(labels))
-    trained = SimpleNamespace(split=lambda name: test, model=SimpleNamespace(num_classes=10 * conditional))
     if pair:
-        assert default_pair(trained) == pair
+        assert pair_to_join(torch.tensor(labels), same_class=conditional) == pair
     else:
         with pytest.raises(UsageError, match="the test set has no two images"):
-            default_pair(trained)
+            pair_to_join(torch.tensor(labels), same_class=conditional)
 
 
 def test_images_and_classes_that_the_test_set_lacks_are_refused(use, run_dir, capsys):
-    for flags in (("--images", 0, 360), ("--digits", 3, 10)):
+    for flags, words in (
+        (("--images", 0, 360), "image 360: the test"),
+        (("--digits", 3, 10), "digit 10: no test image"),
+    ):
         assert use("interpolate", run_dir, *flags) == 2
-        assert "error: --" in capsys.readouterr().err
+        assert f"error: {words}" in capsys.readouterr().err
     assert use("traverse", run_dir, "--image", 360) == 2
     assert "the test set has the images 0 to 359" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from vae.data import larochelle
 from vae.data.batches import shuffled_batches
 from vae.data.datasets import load_splits
 from vae.data.download import UnavailableError
-from vae.data.idx import DataError
+from vae.data.errors import DataError
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.system.errors import UsageError
@@ -72,8 +72,9 @@ def test_batches_are_a_permutation_of_all_images_as_pixels():
     images = torch.arange(256, dtype=torch.uint8).reshape(256, 1, 1, 1)
     split = Split(images, torch.arange(256))
     batches = list(shuffled_batches(split, 100, torch.Generator().manual_seed(0)))
-    assert [len(x) for x, _ in batches] == [100, 100, 56]
-    pixels, labels = torch.cat([x for x, _ in batches]).flatten(), torch.cat([y for _, y in batches])
+    assert [(len(x), size) for x, _, size in batches] == [(100, 100), (100, 100), (56, 56)]
+    pixels, labels = (torch.cat(parts) for parts in list(zip(*batches, strict=True))[:2])
+    pixels = pixels.flatten()
     torch.testing.assert_close(pixels, labels / 255)
     assert pixels.dtype == torch.float32
     assert not torch.equal(pixels, pixels.sort().values)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
-from vae.data.idx import DataError
+from vae.data.errors import DataError
 from vae.data.own_images import find, prepare
 from vae.system.errors import UsageError
 
@@ -139,7 +139,7 @@ def test_a_picture_that_can_t_be_used_is_refused_by_its_name(tmp_path):
 
 
 def test_images_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(UsageError, match="--images nowhere: no such file"):
+    with pytest.raises(UsageError, match="nowhere: no such image file"):
         find(["nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):

@@ -5,6 +5,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli
 from vae import VAE, interpolate
 from vae.model.networks import ACTIVATIONS
 from vae.model.vae import reparameterize
+from vae.system.errors import UsageError
 
 
 def test_default_model_is_the_mlp_of_the_first_command():
@@ -81,7 +82,7 @@ def test_interpolation_runs_straight_from_end_to_end():
     images = interpolate(model, z1, z2, steps=5)
     assert images.shape == (5, 1, 28, 28) and not images.requires_grad
     torch.testing.assert_close(images[[0, 2, 4]], model.decode(torch.cat([z1, (z1 + z2) / 2, z2])))
-    with pytest.raises(ValueError, match="steps is 1"):
+    with pytest.raises(UsageError, match="steps 1: a path needs at least 2"):
         interpolate(model, z1, z2, steps=1)
 
 

@@ -13,7 +13,7 @@ from html_tags import Tags, unblob
 from PIL import Image
 from small_runs import run_main
 
-from vae import VAE, load_model, write_report
+from vae import VAE, load_model, open_run
 from vae.data.datasets import load_splits
 from vae.plots.snapshots import read_snapshot, write_snapshot
 from vae.report import frames
@@ -139,11 +139,11 @@ def test_damaged_snapshots_and_those_of_another_model_are_left_out_by_name(finis
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     (run_dir / "epochs" / "epoch_001.npz").write_bytes(b"PK\3\4")
     keep(run_dir, [3], latent_dim=3)
-    page = write_report(run_dir, tmp_path / "page.html").read_text("utf-8")
+    page = open_run(run_dir).report(tmp_path / "page.html").read_text("utf-8")
     assert json.loads(Tags(page).data)["frames"]["epochs"] == [2, 4]
     assert "Left out: epoch_001.npz, epoch_003.npz in epochs/" in page
     shutil.rmtree(run_dir / "epochs")
-    page = write_report(run_dir, tmp_path / "page.html").read_text("utf-8")
+    page = open_run(run_dir).report(tmp_path / "page.html").read_text("utf-8")
     assert json.loads(Tags(page).data)["frames"] is None
     assert 'id="scrubber"' not in page and "Left out" not in page
 

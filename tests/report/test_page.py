@@ -14,14 +14,13 @@ from jinja2 import UndefinedError
 from small_runs import ROOT
 
 from main import main
-from vae import VAE, load_model
+from vae import VAE, load_model, open_run
 from vae.config.cli import parse_args
 from vae.config.presets import EXPECTED, Expected, command_line, configure, expectation
 from vae.data.datasets import load_splits
 from vae.plots import canvas
 from vae.report import explorer, nets, page
 from vae.report.page import ENVIRONMENT, STATIC, TEMPLATES
-from vae.runs.report import write_report
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UserError
 
@@ -41,7 +40,7 @@ def describe(model, splits):
 def test_writing_it_again_from_the_folder_gives_the_same_bytes(finished_run):
     run_dir = finished_run / "outputs" / "whole"
     before = (run_dir / "report.html").read_bytes()
-    assert write_report(run_dir) == run_dir / "report.html"
+    assert open_run(run_dir).report() == run_dir / "report.html"
     assert (run_dir / "report.html").read_bytes() == before
 
 
@@ -85,7 +84,7 @@ def test_nothing_from_a_run_can_become_markup(finished_run, tmp_path):
     state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
     state["places"]["data_dir"] = str(tmp_path)
     torch.save(state, run_dir / "checkpoints" / "last.pt")
-    write_report(run_dir)
+    open_run(run_dir).report()
     assert [tag for tag, _ in Tags(page_of(run_dir)).tags] == [tag for tag, _ in plain]
     assert "<script>alert" not in page_of(run_dir) and "onerror=alert(1)>" not in page_of(run_dir)
     assert "{{data}}{% x %}" in page_of(run_dir)  # as text: what is filled in is not read as a template
@@ -158,7 +157,7 @@ def test_images_too_large_to_bring_along_are_left_out_and_the_page_says_so(finis
     monkeypatch.setattr(nets, "MAX_WEIGHTS", 10)
     run_dir = tmp_path / "whole"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
-    page = write_report(run_dir).read_text("utf-8")
+    page = open_run(run_dir).report().read_text("utf-8")
     assert "There is none for this model: the decoder has" in page and 'id="digit"' not in page
 
 
@@ -172,7 +171,7 @@ def test_a_run_that_was_stopped_gets_a_report_that_says_so(finished_run, tmp_pat
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     shutil.copy(run_dir / "checkpoints" / "epoch_002.pt", run_dir / "checkpoints" / "last.pt")
     (run_dir / "results.json").unlink()
-    page = write_report(run_dir).read_text()
+    page = open_run(run_dir).report().read_text()
     assert "This run stands at epoch 2 of 4." in page
     row = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[1])
     assert f"{row['test/loss']:.2f}" in page
@@ -203,18 +202,18 @@ def test_the_command_rewrites_the_run_s_page_and_no_other(finished_run, tmp_path
 
 def test_what_is_no_run_or_has_no_epoch_gets_one_line(finished_run, tmp_path):
     with pytest.raises(CheckpointError, match=r"it has no checkpoints/last\.pt"):
-        write_report(tmp_path)
+        open_run(tmp_path).report()
     run_dir = tmp_path / "new"
     shutil.copytree(finished_run / "outputs" / "whole", run_dir)
     state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
     torch.save(state | {"epoch": 0}, run_dir / "checkpoints" / "last.pt")
     with pytest.raises(UserError, match="no epoch is done yet"):
-        write_report(run_dir)
+        open_run(run_dir).report()
     torch.save(state, run_dir / "checkpoints" / "last.pt")
     for file, damage in (("metrics.jsonl", "[1, 2\n"), ("config.json", "{}")):
         (run_dir / file).write_text(damage)
         with pytest.raises(UserError, match=f"{file}.* is damaged"):
-            write_report(run_dir)
+            open_run(run_dir).report()
 
 
 def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, tmp_path):
@@ -223,7 +222,7 @@ def test_a_picture_that_is_none_is_left_out_and_the_page_says_so(finished_run, t
     whole = (run_dir / "samples.png").read_bytes()
     for content in (b"no picture", b"", whole[: len(whole) // 2]):
         (run_dir / "samples.png").write_bytes(content)
-        page = write_report(run_dir).read_text("utf-8")
+        page = open_run(run_dir).report().read_text("utf-8")
         assert "Left out: samples.png is not a PNG, or it is damaged." in page and ">Reconstructions<" in page
         assert ">Samples<" not in page
 

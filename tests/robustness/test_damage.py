@@ -15,7 +15,7 @@ from mutants import mutate
 from small_runs import load_state, run_main
 
 from main import main
-from vae import load_model, open_run, write_report
+from vae import load_model, open_run
 from vae.data import datasets as data_module
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UserError
@@ -86,7 +86,7 @@ def through_open_run(run_dir):
 
 
 def through_report(run_dir):
-    write_report(run_dir, run_dir.parent / "report.html")
+    open_run(run_dir).report(run_dir.parent / "report.html")
 
 
 def through_resume(run_dir):

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vae.commands.generate import sample
+from vae.commands.places import Places
 from vae.config.options import Compare
 from vae.model.build import load_model
+from vae.model.sampling import sample
 from vae.plots.comparison import DASHES, LINE_COLORS, SIDE, TITLES, Curve, Curves, draw_curves, draw_samples
 from vae.report import comparison as page
 from vae.report.page import as_data_address, thinned
 from vae.runs import comparison
-from vae.runs.catalog import is_run
 from vae.runs.comparison import Group
 from vae.runs.entries import Entry
 from vae.runs.selection import select_runs
@@ -23,7 +23,7 @@ from vae.system.checkpoint import CheckpointError
 from vae.system.columns import NAME, Column, middle_cut, table_lines
 from vae.system.console import UNLIMITED, Console, Span, short_path, terminal_width
 from vae.system.errors import UsageError
-from vae.system.files import FileError, write_atomic, write_json
+from vae.system.files import write_atomic, write_json
 
 FOLDER = "comparison"
 BEST = "*"
@@ -33,56 +33,30 @@ SEED = 0  # of the samples
 
 def run(options: Compare, console: Console) -> None:
     """Print the tables; write curves.png, samples.png, comparison.json and comparison.html."""
-    _refuse_taken(options)
-    runs = select_runs(options.runs, Path(options.output_dir), all=options.all)
-    if len(runs) < 2:
-        raise UsageError(f"{len(runs)} run to compare, and it takes two: see the list command")
-    groups = comparison.group_comparable(runs)
-    _print_tables(groups, console)
+    with Places(options, lambda: Path(options.output_dir)) as places:
+        folder = places.folder(FOLDER)
+        runs = select_runs(options.runs, Path(options.output_dir), all=options.all)
+        if len(runs) < 2:
+            raise UsageError(f"{len(runs)} run to compare, and it takes two: see the list command")
+        groups = comparison.group_comparable(runs)
+        _print_tables(groups, console)
+        written = _write(folder, groups, console, count=len(runs))
+    console.say(f"wrote {', '.join(written)} to {short_path(folder)}")
+
+
+def _write(folder: Path, groups: Sequence[Group], console: Console, *, count: int) -> list[str]:
+    """Write the pictures, the figures and the page of so many runs; returns the files' names."""
     entries = [entry for group in groups for entry in group.entries]
     rows = {entry.label: comparison.mean_rows(entry) for entry in entries}
     subtitle = "; ".join(group.title for group in groups)
-    folder = _make_folder(options)
     _draw_curves(folder / "curves.png", groups, rows, subtitle=subtitle)
     console.status("drawing samples")
     samples = folder / "samples.png"
     has_samples = _draw_samples(samples, entries, console, subtitle=subtitle)
     write_json(folder / "comparison.json", comparison.as_dict(groups))
-    text = _page(groups, rows, count=len(runs), samples=as_data_address(samples.read_bytes()) if has_samples else "")
+    text = _page(groups, rows, count=count, samples=as_data_address(samples.read_bytes()) if has_samples else "")
     write_atomic(folder / "comparison.html", lambda stream: stream.write(text.encode()))
-    written = ["curves.png", *(["samples.png"] if has_samples else []), "comparison.json", "comparison.html"]
-    console.say(f"wrote {', '.join(written)} to {short_path(folder)}")
-
-
-def _refuse_taken(options: Compare) -> None:
-    """Refuse an `--output` that is a file, or a folder in which something would be mixed up or replaced."""
-    wanted = Path(options.output)
-    if not options.output or not wanted.exists():
-        return
-    if not wanted.is_dir():
-        raise UsageError(f"{wanted} is a file: --output takes a folder")
-    if any(wanted.iterdir()) and not options.overwrite:
-        raise UsageError(f"{wanted} is not empty: choose another --output, or --overwrite its files")
-
-
-def _make_folder(options: Compare) -> Path:
-    """`--output`; or a new folder beside the runs, numbered if its name is taken."""
-    wanted = Path(options.output) if options.output else Path(options.output_dir) / FOLDER
-    try:
-        if options.output:
-            wanted.mkdir(parents=True, exist_ok=True)
-            return wanted
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        number, folder = 1, wanted
-        while True:
-            try:
-                folder.mkdir(exist_ok=options.overwrite and not is_run(folder))
-                return folder
-            except FileExistsError:
-                number += 1
-                folder = wanted.with_name(f"{FOLDER}-{number}")
-    except OSError as error:
-        raise FileError(f"can't make {wanted}: {error.strerror or error}") from None
+    return ["curves.png", *(["samples.png"] if has_samples else []), "comparison.json", "comparison.html"]
 
 
 def _print_tables(groups: Sequence[Group], console: Console) -> None:
@@ -158,7 +132,7 @@ def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, sub
     for entry in entries:
         first = entry.runs[0]
         try:
-            images, _ = sample(load_model(first.path), SIDE * SIDE, seed=SEED)
+            images = sample(load_model(first.path), SIDE * SIDE, seed=SEED).images
         except CheckpointError as error:
             console.say(f"no samples of {entry.label}: {error}")
             continue

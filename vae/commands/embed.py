@@ -1,40 +1,19 @@
-"""`embed`: the posterior of every image of a split, as arrays and as a map in the plane.
-
-Shapes: N images, D latent_dim.
-"""
+"""`embed`: the posterior of every image of a split, as arrays and as a map in the plane."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vae.commands.session import Session, file_stem
 from vae.config.options import Embed
-from vae.evaluation.elbo import posterior
 from vae.evaluation.latents import project_2d
 from vae.plots import charts
-from vae.runs.trained import Trained
+from vae.runs.trained import Embedding
 from vae.system.files import write_csv, write_npz
-
-
-class Embedding(NamedTuple):
-    """q(z|x) of every image of a split, in its order, on the CPU."""
-
-    mu: Tensor  # (N, D)
-    logvar: Tensor  # (N, D)
-    labels: Tensor  # (N,), all 0 if the data has no classes
-
-
-def embed(trained: Trained, split: str = "test") -> Embedding:
-    """Encode the split `train`, `val` or `test`."""
-    images = trained.split(split)
-    mu, logvar = posterior(trained.model, images)
-    return Embedding(mu.cpu(), logvar.cpu(), images.labels.cpu())
 
 
 def write(embedding: Embedding, npz_path: Path, csv_path: Path, *, class_names: Sequence[str]) -> None:
@@ -63,7 +42,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 def run(session: Session, options: Embed) -> None:
     """Write a split's latents as arrays and, unless told not to, draw a map of them."""
     trained, with_map = session.trained, options.picture != "none"
-    embedding = embed(trained, options.split)
+    embedding = trained.embed(options.split)
     suffixes = (".npz", ".csv", ".png") if with_map else (".npz", ".csv")
     stem = file_stem(
         f"{options.split}_latents",

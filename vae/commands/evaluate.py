@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vae.commands.session import Session
-from vae.config.config import Config
 from vae.config.options import Evaluate
-from vae.runs import scorecard
+from vae.runs.scorecard import elbo_table, print_scores
 from vae.system.files import write_json
 
 
 def run(session: Session, options: Evaluate) -> None:
     """Print the ELBO at once, then measure everything else; both go into one JSON file."""
-    trained = session.trained
     samples = options.num_importance_samples
     (path,) = session.paths(f"evaluation_{f'K{samples}' if samples else 'elbo'}.json")
-    scores = scorecard.evaluate_elbo(trained)
-    session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", scorecard.elbo_table(scores))
+    scores = session.trained.evaluate()
+    session.console.table(f"{scores['dataset']}, epoch {scores['epoch']}", elbo_table(scores))
     write_json(path, scores)  # stays if what follows is interrupted
     if samples:
-        scores["measured"] = scorecard.evaluate_fully(
-            trained.model,
-            trained.splits,
-            protocol=trained.protocol,
-            binarize=trained.config.binarize,
-            data_dir=trained.data_dir if trained.may_write_data else Path(Config.data_dir),
-            num_importance_samples=samples,
-            console=session.console,
-        )
+        scores = session.trained.evaluate(samples, console=session.console)
+        print_scores(scores["measured"], session.console)
         write_json(path, scores)
     session.wrote(path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from vae.commands.session import Session
 from vae.config.options import Report
-from vae.runs.report import write_report
 
 
 def run(session: Session, options: Report) -> None:
     """Rewrite the run's own page, as training does; a page of another checkpoint, or with `--output`, is a new file."""
-    trained = session.trained
     path = None if session.is_of_last_checkpoint and not options.output else session.paths("report.html")[0]
-    session.wrote(write_report(trained, path))
+    session.wrote(session.trained.report(path))

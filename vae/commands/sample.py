@@ -6,7 +6,6 @@ import math
 
 from torch import Tensor
 
-from vae.commands.generate import class_list, sample
 from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Sample
 from vae.plots.images import draw_grid, write_png
@@ -20,9 +19,7 @@ from vae.system.wording import plural
 def run(session: Session, options: Sample) -> None:
     """Decode draws from the prior into a labelled grid, arrays, or a PNG for each."""
     trained, count = session.trained, options.num_samples
-    images, labels = sample(
-        trained.model, count, digits=options.digit, temperature=options.temperature, seed=options.seed
-    )
+    images, labels, _ = trained.sample(count, digits=options.digit, temperature=options.temperature, seed=options.seed)
     stem = _stem(trained, options)
     if options.format == "individual":
         folder = session.folder(stem)
@@ -40,7 +37,7 @@ def run(session: Session, options: Sample) -> None:
             path,
             images,
             columns=columns,
-            title="Samples from the prior" + (f", class {class_list(trained, labels)}" if len(headings) == 1 else ""),
+            title="Samples from the prior" + (f", class {headings[0]}" if len(headings) == 1 else ""),
             subtitle=trained.subtitle("pixel means", f"temperature {options.temperature:g}, seed {options.seed}"),
             headings=headings if len(headings) > 1 else (),
         )

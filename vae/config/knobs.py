@@ -58,7 +58,14 @@ def item_type(field: dataclasses.Field[Any]) -> type:
 def check_all(knobs: Any) -> None:
     """Refuse a value of a dataclass of knobs that is out of bounds, with the flag, the value and what is allowed."""
     for field in dataclasses.fields(knobs):
-        _check(field, getattr(knobs, field.name))
+        _check(field, f"--{field.name}", getattr(knobs, field.name))
+
+
+def check(knobs: type[Any], **values: Any) -> None:
+    """Refuse a value that a dataclass's knob of its name doesn't allow, as `check_all` does, but without dashes."""
+    fields = {field.name: field for field in dataclasses.fields(knobs)}
+    for name, value in values.items():
+        _check(fields[name], name, value)
 
 
 def check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
@@ -87,10 +94,10 @@ def check_run_name(name: str) -> None:
         raise UsageError(f"--run_name {name!r} is reserved: choose another")
 
 
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    flag, count = f"--{field.name}", field.metadata["count"]
+def _check(field: dataclasses.Field[Any], flag: str, value: Any) -> None:
+    count = field.metadata["count"]
     if not isinstance(field.default, tuple):
-        _check_item(field, value)
+        _check_item(field, flag, value)
         return
     if not isinstance(value, tuple):
         raise UsageError(f"{flag}: expected a tuple of values, not {type(value).__name__}")
@@ -101,12 +108,12 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     if len(value) > (field.metadata["most"] or len(value)):
         raise UsageError(f"{flag}: expected at most {field.metadata['most']:,} values, not {len(value):,}")
     for item in value:
-        _check_item(field, item)
+        _check_item(field, flag, item)
 
 
-def _check_item(field: dataclasses.Field[Any], value: Any) -> None:
+def _check_item(field: dataclasses.Field[Any], flag: str, value: Any) -> None:
     """Check one value. A message shows it only once its type and size are known: a file may hold anything."""
-    flag, kind, choices = f"--{field.name}", item_type(field), field.metadata["choices"]
+    kind, choices = item_type(field), field.metadata["choices"]
     if type(value) not in ((int, float) if kind is float else (kind,)):  # a bool is no int here
         raise UsageError(f"{flag}: expected {kind.__name__}, not {type(value).__name__}")
     if kind in (int, float):

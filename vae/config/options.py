@@ -204,19 +204,19 @@ class Export(ModelOptions):
         choices=("auto", *EXPORT_SUFFIXES),
     )
 
-    @property
-    def file_format(self) -> str:
-        """The format to write: that of `--output`'s suffix where `--format` is auto."""
-        suffix = Path(self.output).suffix.lower()
-        named = next((format for format, ours in EXPORT_SUFFIXES.items() if ours == suffix), None)
-        if self.format == "auto":
-            return named or "torch"
-        if named and named != self.format:
-            raise UsageError(f"--format {self.format}: a name ending in {suffix} is {named}: change one of the two")
-        return self.format
-
     def _check_combinations(self) -> None:
-        _ = self.file_format
+        export_format(self.output, self.format)
+
+
+def export_format(output: str, format: str) -> str:
+    """The format to export: that of a file's suffix where it is `auto`."""
+    suffix = Path(output).suffix.lower()
+    named = next((name for name, ours in EXPORT_SUFFIXES.items() if ours == suffix), None)
+    if format == "auto":
+        return named or "torch"
+    if named and named != format:
+        raise UsageError(f"format {format}: a name ending in {suffix} is {named}: change one of the two")
+    return format
 
 
 @dataclass(frozen=True)

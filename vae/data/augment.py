@@ -14,20 +14,18 @@ TURN, STRETCH, SHEAR, SHIFT = 0.1, 0.05, 0.1, 0.04
 CONTRAST = 1.15  # against the interpolation's blur: keeps the mean pixel entropy of MNIST at 45.8 nats
 
 
-def distort(x: Tensor, strength: float, *, generator: torch.Generator) -> Tensor:
+def distort(x: Tensor, strength: float, eps: Tensor) -> Tensor:
     """Rotate, stretch, shear and shift every image at random, each on its own. Simard et al. 2003, sec. 2.
 
     Args:
         x: (B, C, H, W) in [0, 1]; outside of the image, pixels count as 0.
         strength: standard deviations in units of 0.1 radians, 5 % and, for MNIST, half a pixel.
-        generator: on the device of x.
+        eps: standard normal noise, (6, B).
 
     Returns:
         (B, C, H, W) in [0, 1].
     """
-    turn, stretch_x, stretch_y, shear, shift_x, shift_y = strength * torch.randn(
-        6, len(x), generator=generator, device=x.device
-    )
+    turn, stretch_x, stretch_y, shear, shift_x, shift_y = strength * eps
     cos, sin, shear = torch.cos(TURN * turn), torch.sin(TURN * turn), SHEAR * shear
     width, height = 1 + STRETCH * stretch_x, 1 + STRETCH * stretch_y
     rows = [

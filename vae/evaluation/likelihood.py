@@ -60,10 +60,9 @@ def importance_bounds(
     """
     model.eval()
     if logits_at_once is None:
-        logits_at_once = LOGITS_AT_ONCE if split.images.device.type == "cpu" else GPU_LOGITS_AT_ONCE
+        logits_at_once = LOGITS_AT_ONCE if split.device.type == "cpu" else GPU_LOGITS_AT_ONCE
     parts = []
-    blocks = zip(split.images.split(BLOCK_IMAGES), split.labels.split(BLOCK_IMAGES), strict=True)
-    for index, (images, y) in enumerate(blocks):
+    for index, (images, y) in enumerate(split.chunks(BLOCK_IMAGES, exactly=True)):
         block = _Block(model, to_pixels(images), y, chunk=max(1, logits_at_once // images.numel()))
         for start in range(0, num_samples, BLOCK_SAMPLES):
             count = min(BLOCK_SAMPLES, num_samples - start)

@@ -197,24 +197,3 @@ class VAE(nn.Module):
         if y is None:
             raise ValueError(f"a class-conditional model needs labels y, integers below {self.num_classes}")
         return F.one_hot(y, self.num_classes).float()
-
-
-@torch.no_grad()
-def interpolate(model: VAE, z1: Tensor, z2: Tensor, *, steps: int = 8, y: Tensor | None = None) -> Tensor:
-    """Decode `steps` points on the straight line from z1 to z2, including both.
-
-    Args:
-        model: whose decoder is used.
-        z1: (D,) or (1, D).
-        z2: as z1.
-        steps: S, at least 2.
-        y: label of a conditional model, (1,).
-
-    Returns:
-        Pixel means (S, C, H, W) in [0, 1].
-    """
-    if steps < 2:
-        raise ValueError(f"steps is {steps}: an interpolation needs at least its two ends")
-    weights = torch.linspace(0, 1, steps, device=z1.device).unsqueeze(1)  # (S, 1)
-    z = torch.lerp(z1.reshape(1, -1), z2.reshape(1, -1), weights)  # (S, D)
-    return model.decode(z, y)

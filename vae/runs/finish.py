@@ -61,6 +61,7 @@ def _conclude(
             num_importance_samples=config.num_importance_samples,
             console=console,
         )
+        scorecard.print_scores(scores, console)
         write_json(folders.results, results | {"final_eval": scores})
         tracker.log_nll(scores["test"]["nll"]["mean"])
 

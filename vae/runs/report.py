@@ -8,33 +8,12 @@ from torch import Tensor
 
 from vae.config.config import stored_config
 from vae.data.splits import Splits
-from vae.evaluation.elbo import least_recon, posterior
+from vae.evaluation.elbo import least_recon
 from vae.model.vae import VAE
 from vae.report import explorer, frames, page
 from vae.runs import record, summary
 from vae.runs.folders import Folders
-from vae.runs.trained import Trained, open_run
-from vae.system.errors import UsageError
 from vae.system.files import write_atomic
-
-
-def write_report(run: str | Path | Trained = "outputs/latest", path: Path | None = None) -> Path:
-    """Write the report of a run that has finished, or was stopped after an epoch or more.
-
-    Args:
-        run: a run's folder, a checkpoint in it, or either of them opened.
-        path: the file to write, which is returned; `None` for the run's report.html.
-
-    Raises:
-        UserError: there is no such run, the run has no epoch yet, a file is damaged, or the data can't be loaded.
-    """
-    trained = run if isinstance(run, Trained) else open_run(run)
-    if trained.run_dir is None:
-        raise UsageError(f"{trained.path} lies outside a run: a report shows what is in a run's folder")
-    if not trained.epoch:
-        raise UsageError(f"{trained.run_dir}: no epoch is done yet, so there is nothing to report")
-    mu, _ = posterior(trained.model, trained.splits.test)
-    return write(trained.run_dir, trained.model, trained.splits, mu, epoch=trained.epoch, path=path)
 
 
 def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, path: Path | None = None) -> Path:

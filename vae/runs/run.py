@@ -19,9 +19,9 @@ from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import finish
 from vae.runs.folders import Folders, relative_to_run
+from vae.runs.opened import build_splits
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
-from vae.runs.trained import build_splits
 from vae.system import checkpoint, machine
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vae.data.splits import Splits
-from vae.evaluation.elbo import evaluate
 from vae.evaluation.measure import evaluate_all, num_decoded
 from vae.model.losses import Terms
 from vae.model.vae import VAE
-from vae.runs.summary import EVALUATION
-from vae.runs.trained import Trained
 from vae.system.console import Console, Table
 from vae.system.stopping import raise_if_stopped
 
@@ -20,30 +17,8 @@ TITLES = {"test": "test", "test_binarised": "binarised"}
 MAX_LATENTS = 10  # whose KL the table lists
 
 
-def evaluate_elbo(trained: Trained) -> dict[str, Any]:
-    """Compute the one-sample ELBO of the test set and, where there is one, of the validation set: about a second."""
-    scores = {
-        name: {"images": len(trained.split(name)), **evaluate(trained.model, trained.split(name)).as_dict()}
-        for name in ("val", "test")
-        if getattr(trained.splits, name)
-    }
-    return {
-        "dataset": trained.title,
-        "protocol": trained.protocol,
-        "unit": "nats per image",
-        "evaluation": EVALUATION,
-        "epoch": trained.epoch,
-        "checkpoint": str(trained.path),
-        "device": str(trained.device),
-        **scores,
-    }
-
-
-quick = evaluate_elbo  # the name in the documentation's example
-
-
 def elbo_table(scores: dict[str, Any]) -> Table:
-    """The scores of `evaluate_elbo`."""
+    """The scores of `Trained.evaluate` without importance samples."""
     rows: Table = [("protocol", f"{scores['protocol']}; {scores['evaluation']}")]
     for name in ("val", "test"):
         if name in scores:
@@ -69,7 +44,7 @@ def evaluate_fully(
     num_importance_samples: int,
     console: Console,
 ) -> dict[str, Any]:
-    """Compute every score of `evaluate_all` under a progress bar, then print them as a table with their warnings.
+    """Compute every score of `evaluate_all` under a progress bar.
 
     The classifier that judges samples is kept in `classifiers/` below `data_dir`.
     """
@@ -82,13 +57,16 @@ def evaluate_fully(
     console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating:")
     try:
         cache_dir = data_dir / "classifiers"
-        scores = evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
+        return evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
     finally:
         console.close_bar()
+
+
+def print_scores(scores: dict[str, Any], console: Console) -> None:
+    """Print the scores of `evaluate_fully` as a table, and their warnings."""
     console.table(f"evaluated: {scores['dataset']}, {scores['images']:,} test images", full_table(scores))
     if scores["warnings"]:
         console.warn(*scores["warnings"])
-    return scores
 
 
 def full_table(scores: dict[str, Any]) -> Table:

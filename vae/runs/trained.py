@@ -1,150 +1,256 @@
-"""A trained model, opened from a run's folder or any checkpoint, whether the run is finished or not."""
+"""A trained model, opened: what the commands do with it, as methods that return values.
+
+Shapes: N images, C channels, H height, W width, D latent_dim.
+"""
 
 from __future__ import annotations
 
-import os
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vae.config.config import Config, stored_config
-from vae.data.datasets import load_splits, would_download
-from vae.data.download import DataError
-from vae.data.pixels import draw_once
-from vae.data.splits import Split, Splits
-from vae.model.build import model_from_state
-from vae.plots.canvas import subtitle_of
-from vae.runs import summary
-from vae.runs.folders import is_implied
-from vae.runs.record import read_metrics
-from vae.system import machine, weights
+import torch
+from torch import Tensor
+
+from vae.config import options
+from vae.config.config import Config
+from vae.config.knobs import check
+from vae.data.pixels import to_pixels
+from vae.evaluation.elbo import evaluate, posterior, score_images
+from vae.evaluation.reconstruction import Reconstructed, reconstruct
+from vae.model import sampling
+from vae.model.sampling import Interpolation, Samples, Traversal
+from vae.runs.export import Exported, export
+from vae.runs.inputs import Images, checked_digits, ends_of, label_for, pair_to_join, pixels_from
+from vae.runs.opened import Opened
+from vae.runs.summary import EVALUATION
 from vae.system.checkpoint import CheckpointError
+from vae.system.console import Console
 from vae.system.errors import UsageError
-from vae.system.files import FileError
 from vae.system.program import PROGRAM
-from vae.system.schema import find_misfit
 
-MAX_TEXT = 300  # characters of a caption
-CAPTIONS = {"title": str, "protocol": str, "class_names": [str]}
+REFERENCE = 1000  # test images that an ELBO is compared with, each by one draw
 
 
-class Trained:
-    """A model on its device, in eval mode, with the data and the configuration of its run; `open_run` makes one.
+class Embedding(NamedTuple):
+    """q(z|x) of every image of a split, in its order."""
 
-    `path` is the checkpoint; `run_dir` is the run's folder, or `None` for a checkpoint outside of one.
+    mu: Tensor  # (N, D)
+    logvar: Tensor  # (N, D)
+    labels: Tensor  # (N,), all 0 if the data has no classes
+
+
+class Trained(Opened):
+    """A model on its device, in eval mode, with its configuration and its data; `open_run` makes one.
+
+    Each command is a method with the words, defaults and bounds of its flags. What a method returns lies on the CPU.
+    Nothing is drawn or written but by `export` and `report`. A mistake raises UsageError with a message of one line.
+
+    Attributes:
+        model: the VAE; its own methods (`encode`, `decode`, ...) take tensors on `device`.
+        config: every knob of the run.
+        epoch: after which the model was saved.
+        path: the checkpoint.
+        run_dir: the run's folder; `None` for a checkpoint outside of one.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
-        self.path = path.resolve()
-        self._state = weights.load(path)
-        self.device = machine.resolve_device(device)
-        self.model = model_from_state(self._state, path).to(self.device)
-        self.config = stored_config(self._state["config"], path)
-        self.epoch: int = self._state["epoch"]
-        self.run_dir = _run_of(self.path)
-        self._data_dir = data_dir
+    def evaluate(self, num_importance_samples: int = 0, *, console: Console | None = None) -> dict[str, Any]:
+        """Score the test images and, where there are any, the validation images; the result fits into JSON.
 
-    @cached_property
-    def splits(self) -> Splits:
-        """The run's own data, split and binarised as in training, on the device; loaded on first use."""
-        config = self.config
-        if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
-            named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
-            raise DataError(f"the images that {self.path} was trained on are not in {named}")
-        splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
-        trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
-        if (splits.image_shape, len(splits.class_names)) != trained_on:
-            raise DataError(
-                f"{self.data_dir} holds other images or classes than {self.path} was trained on: see --data_dir"
+        Args:
+            num_importance_samples: 0 for the one-sample ELBO, which takes about a second: `["test"]` and `["val"]`
+                have `elbo`, `recon` and `kl`, means over the images in nats, and `kl_per_dim`. With more, everything
+                else that is measured stands in `["measured"]`: see `evaluation.measure.evaluate_all`.
+            console: where progress is shown; `None` for a bar on stderr if that is a terminal.
+        """
+        check(options.Evaluate, num_importance_samples=num_importance_samples)
+        scores: dict[str, Any] = {
+            "dataset": self.title,
+            "protocol": self.protocol,
+            "unit": "nats per image",
+            "evaluation": EVALUATION,
+            "epoch": self.epoch,
+            "checkpoint": str(self.path),
+            "device": str(self.device),
+        }
+        for name in ("val", "test"):
+            if split := getattr(self.splits, name):
+                scores[name] = {"images": len(split), **evaluate(self.model, split).as_dict()}
+        if num_importance_samples:
+            from vae.runs.scorecard import evaluate_fully
+
+            scores["measured"] = evaluate_fully(
+                self.model,
+                self.splits,
+                protocol=self.protocol,
+                binarize=self.config.binarize,
+                data_dir=self.data_dir if self.may_write_data else Path(Config.data_dir),
+                num_importance_samples=num_importance_samples,
+                console=console or Console(),
             )
-        return splits.to(self.device)
+        return scores
 
-    @property
-    def data_dir(self) -> Path:
-        """The folder of the data: the one given to `open_run`, or else the one that the run used.
+    def sample(
+        self, num_samples: int = 64, *, digits: int | Sequence[int] = (), temperature: float = 1.0, seed: int = 0
+    ) -> Samples:
+        """Draw from the prior and decode, with `digits`, or else all classes, in turn if the model is conditional."""
+        check(options.Sample, num_samples=num_samples, temperature=temperature, seed=seed)
+        digits = checked_digits(self, digits)
+        return _on_cpu(sampling.sample(self.model, num_samples, digits=digits, temperature=temperature, seed=seed))
 
-        The run's own is looked for relative to its folder first and then, if nothing is there, as it was typed.
+    def reconstruct(self, images: Images, *, digits: int | Sequence[int] = ()) -> Reconstructed:
+        """Encode and decode images, and score each.
+
+        Args:
+            images: indices of test images, a Split, or an array or tensor of what the model was trained on, uint8 or
+                floats in [0, 1], (N, C, H, W), (N, H, W, C) or (N, H, W). Or pictures of any size, colour and
+                background: files, folders and Pillow's images, which are prepared as the data set's were.
+            digits: the class that a conditional model is given for all images, or one for each. Without it, test
+                images have their own, others the likeliest. A folder's unusable pictures count too.
+
+        Raises:
+            DataError: a picture is unusable, or all pictures of a folder are.
         """
-        if self._data_dir:
-            return Path(self._data_dir)
-        relative = self._state["places"].get("data_dir")
-        if self.run_dir and relative is not None:
-            folder = Path(os.path.normpath(self.run_dir / relative))
-            if folder.is_dir():
-                return folder
-        return Path(self.config.data_dir)
+        digits = checked_digits(self, digits)
+        x, y, pictures = pixels_from(self, images)
+        if digits:
+            count = len(pictures or x)
+            if len(digits) not in (1, count):
+                raise UsageError(f"{len(digits)} classes for {count} images: give one, or one for each")
+            y = torch.tensor(digits).expand(count) if len(digits) == 1 else torch.tensor(digits)
+            y = y[[index for index, picture in enumerate(pictures) if picture]] if pictures else y
+        result = reconstruct(self.model, x.to(self.device), None if y is None else y.to(self.device))
+        return _on_cpu(result._replace(pictures=tuple(picture for picture in pictures if picture)))
 
-    @property
-    def may_write_data(self) -> bool:
-        """Whether downloads and classifiers may go to `data_dir`, which is not only the word of the run's own files."""
-        run_dirs = [self.run_dir] if self.run_dir else []
-        return bool(self._data_dir) or is_implied("data_dir", self.data_dir, *run_dirs)
+    def worse_than(self, elbo: Tensor) -> Tensor:
+        """The share (N,), in [0, 1], of the first test images whose ELBO is larger than each of `elbo` (N,), nats."""
+        test = self.split("test")
+        test = test.take(torch.arange(min(REFERENCE, len(test))))
+        reference = score_images(self.model, to_pixels(test.images), test.labels).elbo
+        return (reference > elbo.unsqueeze(1)).double().mean(1)
 
-    def split(self, name: str) -> Split:
-        """The split `train`, `val` or `test` as the model sees it: binary if it was trained on binary images."""
-        split: Split | None = getattr(self.splits, name)
-        if split is None:
-            raise UsageError(f"--split {name}: this run held out no images (--val_split)")
-        if name == "train" and self.config.binarize == "dynamic":
-            return Split(draw_once(split.images.cpu(), seed=self.config.seed).to(self.device), split.labels)
-        return split
+    def interpolate(
+        self,
+        first: int | Tensor | None = None,
+        last: int | Tensor | None = None,
+        *,
+        digits: Sequence[int] = (),
+        random: bool = False,
+        digit: int | None = None,
+        path: str = "linear",
+        steps: int = 12,
+        seed: int = 0,
+    ) -> Interpolation:
+        """Decode a path through latent space from one end to another, both included.
 
-    @cached_property
-    def _captions(self) -> dict[str, Any]:
-        """Title, protocol and class names for pictures; from the data where the checkpoint has no usable ones."""
-        stored: Any = self._state.get("shown")
-        if find_misfit(stored, CAPTIONS) is None and len(stored["class_names"]) == self._state["num_classes"]:
-            texts = [stored["title"], stored["protocol"], *stored["class_names"]]
-            if all(text.isprintable() and len(text) <= MAX_TEXT for text in texts):
-                return stored
-        return summary.captions(self.config, self.splits)
-
-    @property
-    def title(self) -> str:
-        """The data set's name."""
-        return self._captions["title"]
-
-    @property
-    def protocol(self) -> str:
-        """How pixels were made into targets and scored."""
-        return self._captions["protocol"]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Empty if the data has no classes."""
-        return tuple(self._captions["class_names"])
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What a file of the model's weights says of them: the entries of a checkpoint that `open_run` needs too.
-
-        Of absolute folders it has the last part alone: what is published doesn't say where a run lay.
+        Args:
+            first: an index of a test image, whose posterior mean is the end, or any latent (D,).
+            last: as `first`. Without ends these are the first two test images that suit each other.
+            digits: two classes in place of ends: from the most typical test image of each, see `typical`.
+            random: go between two draws from the prior, of this `seed`.
+            digit: the class that a conditional model decodes; without it, that of the ends.
+            path: `linear`, or `spherical`, around the origin.
+            steps: S.
+            seed: of the two draws.
         """
-        names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
-        state = {name: self._state[name] for name in names}
-        folders = {name: Path(state["config"][name]) for name in ("data_dir", "output_dir", "log_dir")}
-        state["config"] = state["config"] | {name: path.name for name, path in folders.items() if path.is_absolute()}
-        return state | {"places": {}, "shown": self._captions}
+        check(options.Interpolate, path=path, seed=seed)
+        if (first is not None or last is not None) + bool(digits) + random > 1:
+            raise UsageError("images, digits and random name different ends: give one of them")
+        if random:
+            first, last = self.sample(2, seed=seed).z
+        elif digits:
+            check(options.Interpolate, digits=tuple(digits))
+            first, last = map(self.typical, digits)
+        elif first is None and last is None:
+            first, last = pair_to_join(self.split("test").labels, same_class=bool(self.model.num_classes))
+        ends, indices = ends_of(self, first, last)
+        y = label_for(self, digit, indices)
+        z = sampling.path_between(*ends, steps=steps, path=path)
+        return _on_cpu(Interpolation(sampling.decode_all(self.model, z, y), z, indices, y))
 
-    def subtitle(self, *more: str) -> str:
-        """The line under a picture's title."""
-        return subtitle_of(
-            self.title,
-            self.config.model_name,
-            seed=self.config.seed,
-            epoch=self.epoch,
-            protocol=self.protocol,
-            minus_elbo=self._minus_elbo,
-            more=more,
-        )
+    def typical(self, digit: int) -> int:
+        """The index of the most typical test image of a class: the nearest to its mean in latent space."""
+        test = self.split("test")
+        if not self.class_names:
+            raise UsageError("digits: these images have no classes")
+        members = (test.labels == digit).nonzero().flatten()
+        if not len(members):
+            raise UsageError(f"digit {digit}: no test image has that class")
+        mu, _ = posterior(self.model, test.take(members))
+        return int(members[(mu - mu.mean(0)).norm(dim=1).argmin()])
 
-    @cached_property
-    def _minus_elbo(self) -> float | None:
-        """The test set's after the model's epoch, as the run recorded it; `None` if it has no usable record."""
-        try:
-            return -read_metrics(self.run_dir / "metrics.jsonl", self.epoch)[-1]["test/elbo"] if self.run_dir else None
-        except (FileError, IndexError):  # a run's first checkpoint is of epoch 0
-            return None
+    def traverse(
+        self,
+        units: Sequence[int] | None = None,
+        *,
+        steps: int = 11,
+        image: int | None = None,
+        digit: int | None = None,
+    ) -> Traversal:
+        """Sweep latents, one at a time, over the prior's quantiles from 1 % to 99 %.
+
+        Args:
+            units: the latents, from 0 on; `None` for all of them, by falling `activity`.
+            steps: Q.
+            image: the test image whose posterior mean the other latents keep; without it, they keep the prior's median.
+            digit: the class that a conditional model decodes; without it, that of the image, or the first.
+        """
+        check(options.Traverse, steps=steps)
+        units = self.activity().argsort(descending=True).tolist() if units is None else list(units)
+        if not units or not all(0 <= unit < self.model.latent_dim for unit in units):
+            raise UsageError(f"units {units}: the latents are 0 to {self.model.latent_dim - 1}")
+        indices = () if image is None else (image,)
+        y = label_for(self, digit, indices)
+        base = posterior(self.model, self.test_images(indices))[0][0] if indices else None
+        probabilities = torch.linspace(0.01, 0.99, steps)
+        images = sampling.traverse(self.model, units, probabilities, base=base, y=y)
+        return _on_cpu(Traversal(images, units, probabilities, y))
+
+    def activity(self) -> Tensor:
+        """The variance of each latent's posterior mean over the test images, (D,): active above `elbo.ACTIVE`."""
+        return posterior(self.model, self.split("test"))[0].var(0, correction=0).cpu()
+
+    def embed(self, split: str = "test") -> Embedding:
+        """Encode the split `train`, `val` or `test`."""
+        images = self.split(split)
+        return _on_cpu(Embedding(*posterior(self.model, images), images.labels))
+
+    def export(self, target: str | Path, *, format: str = "auto", overwrite: bool = False) -> Exported:
+        """Write the model for other programs, and compare what was written with it.
+
+        Args:
+            target: a folder, or a file that names all files: digits.onnx makes digits_encoder.onnx and others.
+            format: `torch` (programs of torch.export), `onnx`, `safetensors` (all weights and the configuration), or
+                `auto`, as `target` ends, else torch.
+            overwrite: replace existing files.
+
+        Raises:
+            ExportError: what was written differs from the model.
+        """
+        check(options.Export, format=format)
+        format = options.export_format(str(target), format)
+        return export(self.model, target, self.description, format=format, overwrite=overwrite)
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the run's page, of a run that was stopped too: report.html in its folder, or `path`. Returns the file.
+
+        Raises:
+            FileError: a file of the run is damaged.
+        """
+        from vae.runs.report import write
+
+        if self.run_dir is None:
+            raise UsageError(f"{self.path} lies outside a run: a report shows what is in a run's folder")
+        if not self.epoch:
+            raise UsageError(f"{self.run_dir}: no epoch is done yet, so there is nothing to report")
+        mu, _ = posterior(self.model, self.splits.test)
+        path = None if path is None else Path(path)
+        return write(self.run_dir, self.model, self.splits, mu, epoch=self.epoch, path=path)
+
+
+def _on_cpu(result: Any) -> Any:
+    """A NamedTuple with its tensors on the CPU."""
+    return type(result)(*(part.cpu() if isinstance(part, Tensor) else part for part in result))
 
 
 def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
@@ -178,25 +284,3 @@ def _newest(output_dir: Path) -> Path:
     if not checkpoints:
         raise CheckpointError(f"no run in {output_dir}: train one ({PROGRAM}), or name one (--run, --checkpoint)")
     return checkpoints[-1].parent.parent
-
-
-def _run_of(path: Path) -> Path | None:
-    """The folder of the run that a checkpoint belongs to; `None` if it lies outside of one."""
-    run_dir = path.parent.parent
-    return run_dir if path.parent.name == "checkpoints" and (run_dir / "metrics.jsonl").is_file() else None
-
-
-def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Splits:
-    """Load the data that a Config asks for, split, onto the CPU.
-
-    `fallback` says why the run trains on the digits in place of MNIST; it is empty if it doesn't.
-    """
-    splits = load_splits(
-        config.dataset,
-        data_dir,
-        val_split=config.val_split,
-        seed=config.seed,
-        image_size=config.image_size,
-        binarize=config.binarize,
-    )
-    return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from vae.system.errors import UsageError
+from vae.system.errors import UsageError, UserError
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
 WAYS_OUT = "unset it, or start several processes with torchrun"
+
+
+LOST = re.compile(r"connection (closed|reset|refused)|socket|peer|gloo/transport", re.IGNORECASE)
+
+
+class ProcessLostError(UserError):
+    """Another of the processes that train together has ended."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class ProcessGroup:
     rank: int = 0
     world_size: int = 1  # number of processes
     device: str = ""  # the one this process computes on; empty if `--device` decides
+    on_one_machine: bool = False  # whether all of them are
 
     @property
     def is_main(self) -> bool:
@@ -33,24 +41,35 @@ class ProcessGroup:
 
     def shard(self, tensor: Tensor, dim: int = 0) -> Tensor:
         """Take every `world_size`-th row along `dim`, from row `rank` on: shards differ in length by at most one."""
-        if self.world_size == 1:
-            return tensor
-        return tensor.index_select(
-            dim, torch.arange(self.rank, tensor.shape[dim], self.world_size, device=tensor.device)
-        )
+        rows = [slice(None)] * tensor.ndim
+        rows[dim] = slice(self.rank, None, self.world_size)
+        return tensor[tuple(rows)]
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over all processes; every process gets the sum."""
         if self.world_size == 1:
             return tensor
         tensor = tensor.clone()
-        dist.all_reduce(tensor)
-        dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
+        with self.watched():
+            dist.all_reduce(tensor)
+            dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
         return tensor
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Wrap a module so that its gradients are averaged over all processes."""
-        return module if self.world_size == 1 else DistributedDataParallel(module)
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Replace what a broken connection raises within the block, where this process waits for others.
+
+        Raises:
+            ProcessLostError: one of them has ended.
+        """
+        try:
+            yield
+        except (EOFError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not LOST.search(str(error)):
+                raise
+            raise ProcessLostError(
+                f"another of the {self.world_size} processes has ended: its message says why"
+            ) from None
 
 
 SINGLE_PROCESS = ProcessGroup()
@@ -82,6 +101,6 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         reason = next(iter(str(error).splitlines()), "")
         raise UsageError(f"{size} processes, as WORLD_SIZE says, can't connect: {reason}; {WAYS_OUT}") from None
     try:
-        yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu")
+        yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu", on_one_machine=local_size == size)
     finally:
         dist.destroy_process_group()

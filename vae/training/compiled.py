@@ -8,42 +8,41 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vae.config import Config
-from vae.system.distributed import ProcessGroup
 from vae.system.errors import UsageError, UserError
 
 CUDA: dict[str, Any] = {"triton.cudagraphs": True, "compile_threads": 1}
 CPU: dict[str, Any] = {
     "compile_threads": 1,
     "cpp_wrapper": True,
-    "cpp_wrapper_build_separate": True,  # the calls of the kernels are one long function: g++ -O3 takes minutes for it
+    "cpp_wrapper_build_separate": True,  # g++ -O3 takes longer for the kernels' calls than for the kernels
     "cpp_cache_precompile_headers": False,  # they take longer than the one graph of a run
     "cpp.vec_isa_ok": True,  # the processor's flags tell; else six test programs are compiled
 }
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 # Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
 TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
-WORTH_STEPS = 8000  # in a run: compiling takes 5 to 10 s and saves about a millisecond of a small step
+WORTH_STEPS = 8000  # in a run: compiling takes 4 to 10 s and saves about a millisecond of a small step
 
 
 class CompileError(UserError):
     """There is no compiler here, or it can't compile this step."""
 
 
-def should_compile(config: Config, device: torch.device, processes: ProcessGroup, *, images: int) -> bool:
+def should_compile(config: Config, device: torch.device, *, images: int) -> bool:
     """Whether to compile a run's steps, as `--compile` says; `auto` does so where it saves time.
 
     Args:
         config: every knob, its precision resolved.
         device: to train on.
-        processes: that train together.
         images: in an epoch.
 
     Raises:
@@ -52,8 +51,6 @@ def should_compile(config: Config, device: torch.device, processes: ProcessGroup
     reason = ""
     if device.type not in ("cpu", "cuda"):
         reason = f"not on {device}"
-    elif processes.world_size > 1:
-        reason = "not with several processes"
     elif images < config.batch_size:
         reason = f"{images} images are fewer than --batch_size {config.batch_size}"
     elif config.precision == "fp16":
@@ -72,12 +69,15 @@ class CompiledStep:
     Args:
         objective: the model's `Objective`.
         optimizer: Adam or AdamW, which has updated all its weights at least once.
+        size: of the batches, B; of all processes together.
         grad_clip: largest norm of the gradient; 0 for no limit.
     """
 
-    def __init__(self, objective: nn.Module, optimizer: torch.optim.Optimizer, grad_clip: float = 0.0) -> None:
+    def __init__(
+        self, objective: nn.Module, optimizer: torch.optim.Optimizer, *, size: int, grad_clip: float = 0.0
+    ) -> None:
         (group,) = optimizer.param_groups
-        self._objective, self._grad_clip = objective, grad_clip
+        self._objective, self._size, self._grad_clip = objective, size, grad_clip
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
         states = [optimizer.state[weights] for weights in self._weights]
@@ -93,9 +93,9 @@ class CompiledStep:
         self._device = self._weights[0].device
         for tensor in (self._counts, *self._means, *self._squares):
             torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
-        self._graph = torch.compile(
-            self._step, fullgraph=True, dynamic=False, options=CUDA if self._device.type == "cuda" else CPU
-        )
+        options = CUDA if self._device.type == "cuda" else CPU
+        self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
+        self._graph = self._compiled(self._step)
 
     def compile(self, x: Tensor, y: Tensor, eps: Tensor) -> None:
         """Compile for batches of this one's shapes, without changing the weights or the optimizer's state.
@@ -112,7 +112,7 @@ class CompiledStep:
         try:
             with torch._dynamo.config.patch(settings), _silent(*TALKATIVE):
                 for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
-                    self._graph(x, y, eps, factors, halted)
+                    self._warm_up(x, y, eps, factors, halted)
         except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
@@ -137,42 +137,59 @@ class CompiledStep:
         beta1, beta2 = self._betas
         factors = (1 - lr * self._decay, lr / (1 - beta1**number), (1 - beta2**number) ** -0.5, beta)
         # Scalars come from outside the graph, which would otherwise compute the powers again for every weight.
-        return self._graph(x, y, eps, torch.tensor(factors).to(self._device, non_blocking=True), halted)
+        return self._run(x, y, eps, torch.tensor(factors).to(self._device, non_blocking=True), halted)
+
+    def _run(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
+        return self._graph(x, y, eps, factors, halted)
+
+    _warm_up = _run
 
     def _step(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
-        kept, rate, correction, beta = factors
-        parts = self._objective(x, y, eps, beta)
-        gradients = torch.autograd.grad(parts[0].sum() / len(x), self._weights)
-        terms = torch.stack([part.detach() for part in parts])  # (3, B)
+        gradients, terms = self._gradients(x, y, eps, factors)
         with torch.no_grad():
-            # A reduction's result is stored; a sum of scalars would be computed again for every weight.
-            go = (halted == 0) & terms.isfinite().all()
+            go = self._goes(terms, halted)
             if self._grad_clip:
                 norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
                 gradients = tuple(gradient * (self._grad_clip / (norm + 1e-6)).clamp(max=1) for gradient in gradients)
-            self._adam(gradients, go, kept, rate, correction)
+            self._counts.add_(go)
+            for group, mean, square in zip(self._groups, self._means, self._squares, strict=True):
+                members = [self._weights[index] for index in group]
+                weights, gradient = _concatenate(members), _concatenate([gradients[index].float() for index in group])
+                self._adam(weights, gradient, mean, square, go, factors)
+                if len(members) > 1:
+                    for member, part in zip(members, weights.split([len(member) for member in members]), strict=True):
+                        member.copy_(part)
         return terms.sum(1)
 
-    def _adam(self, gradients: tuple[Tensor, ...], go: Tensor, kept: Tensor, rate: Tensor, correction: Tensor) -> None:
+    def _gradients(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Gradients of the weights, and the terms of each image, (3, B)."""
+        parts = self._objective(x, y, eps, factors[3])
+        gradients = torch.autograd.grad(parts[0].sum() / self._size, self._weights)
+        return gradients, torch.stack([part.detach() for part in parts])
+
+    @staticmethod
+    def _goes(terms: Tensor, halted: Tensor) -> Tensor:
+        """Whether the weights may move. The result of a reduction is stored, and not computed for every weight."""
+        return (halted == 0) & terms.isfinite().all()
+
+    def _adam(
+        self, weights: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, go: Tensor, factors: Tensor
+    ) -> None:
         """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; no change unless `go`."""
         beta1, beta2 = self._betas
-        self._counts.add_(go)
-        for group, mean, square in zip(self._groups, self._means, self._squares, strict=True):
-            members = [self._weights[index] for index in group]
-            weights, gradient = _concatenate(members), _concatenate([gradients[index].float() for index in group])
-            new_mean = mean.lerp(gradient, 1 - beta1)
-            new_square = square.lerp(gradient.square(), 1 - beta2)
-            change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
-            updated = torch.where(go, weights * kept - change, weights)
-            for member, part in zip(members, updated.split([member.shape[0] for member in members]), strict=True):
-                member.copy_(part)
-            mean.copy_(torch.where(go, new_mean, mean))
-            square.copy_(torch.where(go, new_square, square))
+        kept, rate, correction, _ = factors
+        gradient = gradient.float()
+        new_mean = mean.lerp(gradient, 1 - beta1)
+        new_square = square.lerp(gradient.square(), 1 - beta2)
+        change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
+        weights.copy_(torch.where(go, weights * kept - change, weights))
+        mean.copy_(torch.where(go, new_mean, mean))
+        square.copy_(torch.where(go, new_square, square))
 
 
-def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """Vectors as one; a tensor that is alone is returned as it is."""
-    return torch.cat(tuple(tensors)) if len(tensors) > 1 else tensors[0]
+def _concatenate(tensors: list[Tensor]) -> Tensor:
+    """Several vectors as one; a tensor that is alone is returned as it is, of any shape."""
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 
 
 def _join(states: list[dict[str, Tensor]], name: str) -> Tensor:

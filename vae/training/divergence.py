@@ -14,7 +14,6 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from vae.model.vae import VAE
-from vae.system.distributed import ProcessGroup
 from vae.system.errors import UserError
 
 CHECK_EVERY = 100  # steps; on a GPU once per epoch, since every check waits for the device
@@ -29,22 +28,19 @@ class Watch:
     """Keeps the terms of an epoch's steps, and checks them and the weights.
 
     Attributes:
-        terms: loss, reconstruction term and KL of each step, summed over its images, (steps, 3).
+        terms: loss, reconstruction term and KL of each step, summed over its images in all processes, (steps, 3).
         halted: scalar, 1 from the first step on whose terms were not finite.
     """
 
-    def __init__(
-        self, model: VAE, optimizer: Optimizer, scaler: GradScaler, processes: ProcessGroup, *, epoch: int, steps: int
-    ) -> None:
+    def __init__(self, model: VAE, optimizer: Optimizer, scaler: GradScaler, *, epoch: int, steps: int) -> None:
         self._weights = dict(model.named_parameters())
-        self._optimizer, self._scaler, self._processes, self._epoch = optimizer, scaler, processes, epoch
+        self._optimizer, self._scaler, self._epoch = optimizer, scaler, epoch
         self.terms = torch.zeros(steps, 3, device=next(model.parameters()).device)
         self.halted = self.terms.new_zeros(())
         self._steps_done = 0
-        fused = bool(optimizer.defaults.get("fused"))
-        if fused:
+        self._halts = bool(optimizer.defaults.get("fused"))  # else the weights may have moved after bad terms
+        if self._halts:
             optimizer.found_inf = self.halted  # type: ignore[attr-defined]  # where this is 1, it makes no update
-        self._halts = fused and processes.world_size == 1  # else the weights may have moved after bad terms
 
     def record(self, terms: Tensor) -> None:
         """Keep a step's loss, reconstruction term and KL, (3,), before its gradient moves the weights."""
@@ -56,7 +52,7 @@ class Watch:
 
     def check(self) -> None:
         """Raise a DivergedError if anything so far was not finite; it names what was the first, and the step."""
-        finite = self._processes.all_reduce(self.terms[: self._steps_done]).isfinite()  # (steps so far, 3)
+        finite = self.terms[: self._steps_done].isfinite()  # (steps so far, 3)
         good_steps = int(finite.all(1).int().cumprod(0).sum())
         weights = _parts_not_finite(self._weights)
         if weights and good_steps and (self._halts or good_steps == self._steps_done):

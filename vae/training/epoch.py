@@ -42,20 +42,20 @@ def train_epoch(
     """
     config = step.config
     steps = math.ceil(len(split) / config.batch_size)
-    watch = Watch(step.model, step.optimizer, step.scaler, step.processes, epoch=epoch, steps=steps)
+    watch = Watch(step.model, step.optimizer, step.scaler, epoch=epoch, steps=steps)
     augment = config.augment if epoch <= config.augment_until * config.num_epochs else 0.0
     lr = beta = math.nan
     seen, number = 0, (epoch - 1) * steps  # steps of the run so far
     step.model.train()
-    for x, y in shuffled_batches(split, config.batch_size, generator):
+    for x, y, size in shuffled_batches(split, config.batch_size, generator, processes=step.processes):
         number += 1
-        lr, beta = lr_and_beta(config, epoch - 1 + (seen + len(x) / 2) / len(split))
-        x, eps = step.prepare(x, generator, augment=augment)
-        step(x, y, eps, lr=lr, beta=beta, number=number, watch=watch)
-        seen += len(x)
-        on_batch(len(x))
+        lr, beta = lr_and_beta(config, epoch - 1 + (seen + size / 2) / len(split))
+        x, eps = step.prepare(x, generator, size=size, augment=augment)
+        step(x, y, eps, size=size, lr=lr, beta=beta, number=number, watch=watch)
+        seen += size
+        on_batch(size)
     watch.check()
-    means = step.processes.all_reduce(watch.terms).sum(0) / len(split)
+    means = watch.terms.sum(0) / len(split)
     elbo = Terms(*means[1:]).elbo
     named = zip(("loss", "recon", "kl", "elbo"), [*means.tolist(), elbo.item()], strict=True)
     return {**dict(named), "lr": lr, "beta": beta}

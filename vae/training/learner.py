@@ -46,7 +46,7 @@ class Learner:
 
     def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup) -> None:
         self.config, self.splits, self.processes = config, splits, processes
-        self.device = splits.train.images.device
+        self.device = splits.train.device
         self.epoch = 0
         self.num_classes = len(splits.class_names)
         shape, images = splits.image_shape, len(splits.train)
@@ -54,12 +54,12 @@ class Learner:
         self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
         with self._own_rng():
             self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
-        start_from_images(self.model, splits.train.images, config)
+        start_from_images(self.model, splits.train, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.to_compile = should_compile(config, self.device, processes, images=images)
+        self.to_compile = should_compile(config, self.device, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @contextmanager
