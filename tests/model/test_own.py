@@ -9,6 +9,7 @@ from torch import nn
 from vae import VAE, Likelihood, Prior
 from vae.config import Config
 from vae.config.presets import configure
+from vae.data import Split
 from vae.model.build import build_model, start_from_images
 from vae.model.networks import MLPDecoder, MLPEncoder
 from vae.model.objective import Objective
@@ -140,7 +141,7 @@ def test_knobs_that_a_part_can_t_go_with_are_refused():
         check_own(VAE(3, prior=Wide(), **SMALL), Config(free_bits=0.1))
     with pytest.raises(UsageError, match="Gaussian is not a likelihood of binary pixels"):
         check_own(VAE(3, likelihood=Gaussian(), **SMALL), Config(binarize="dynamic"))
-    images = torch.zeros(2, *SHAPE, dtype=torch.uint8)
+    images = Split(torch.zeros(2, *SHAPE, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     for part in ("decoder", "likelihood"):
         with pytest.raises(UsageError, match="--mean_bias is for the built-in decoders"):
             start_from_images(VAE(3, **OWN[part](), **SMALL), images, Config(mean_bias=True))

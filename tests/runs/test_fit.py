@@ -67,7 +67,7 @@ def test_a_resumed_fit_of_own_nets_and_data_ends_with_the_weights_of_an_unbroken
         patch.setattr(Learner, "learn", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(make, few, num_epochs=3, run_name="broken", **knobs)
-    again = fit(make, few, resume="outputs/broken", quiet=True)
+    again = fit(make, few, resume="auto", num_epochs=3, run_name="broken", **knobs)
     for entry in ("model_state", "trained_state"):
         assert_same_state(load_state(whole.run_dir)[entry], load_state(again.run_dir)[entry])
     assert again.epoch == 3 and again.splits.test.images.shape == (50, 1, 28, 28)
@@ -204,7 +204,7 @@ def test_data_given_in_python_are_asked_for_again(few):
     run = fit(Config(hidden_dims=(8,)), few, num_epochs=1, run_name="mine", **KNOBS)
     with pytest.raises(
         UsageError.__mro__[1],
-        match=r"name an .npy or .npz with --data_dir; if the images were given in Python, open_run\(path, data=…\)",
+        match="--data_dir; if the images were given in Python, open_run",
     ):
         _ = open_run(run.run_dir).splits
     assert len(open_run(run.run_dir, data=few).splits.train) == 150

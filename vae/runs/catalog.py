@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config.config import OWN, Config, stored_config
+from vae.runs.folders import Folders
 from vae.runs.record import last_row, read_description, read_metrics, read_text, started
 from vae.system.console import short_path
 from vae.system.files import FileError, LockedError, take_lock
@@ -171,6 +172,18 @@ def _own_density(description: dict[str, Any]) -> str:
     """The name of a likelihood that is not built in; older runs have none."""
     name = description.get("likelihood")
     return name if isinstance(name, str) and name not in LOSSES else ""
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether a run, continued with this configuration, needs no more training and no more scores."""
+    try:
+        run = read_run(folder)
+    except FileError:
+        return False
+    is_cut_short = Folders(folder, folder).stopped.exists()  # before its last picture
+    if run.state != FINISHED or run.epoch < config.num_epochs or is_cut_short:
+        return False
+    return run.likelihood is not None or not config.final_eval
 
 
 def _newest_likelihood(folder: Path, results: dict[str, Any], epoch: int) -> Likelihood | None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 from vae.config import Config, presets
 from vae.config.config import DATASETS
-from vae.config.parsers import KNOBS
+from vae.config.parsers import AUTO, KNOBS
 from vae.data.arrays import make_splits
 from vae.data.splits import Splits
 from vae.model.own import Nets, Own, load_nets, name_of
 from vae.model.vae import VAE
 from vae.runs import launch
+from vae.runs.continuation import named_dir
 from vae.runs.folders import is_seeds_dir
 from vae.runs.run import Run
 from vae.runs.trained import Trained, open_run
 from vae.system import memory
-from vae.system.errors import UsageError
+from vae.system.errors import UsageError, check_single_process
 from vae.system.wording import did_you_mean
 
 Model = Config | VAE | Nets | str
@@ -35,7 +37,8 @@ def fit(model: Model, data: Any, *, resume: str | Path = "", **knobs: Any) -> Tr
             two do the weights depend on the seed.
         data: the name of a data set, or a file or folder of images; or `Splits`; or arrays and tensors as `make_splits`
             takes them: x_train, (x_train, y_train), or ((x_train, y_train), (x_test, y_test)).
-        resume: the folder of a run to continue, with the same model and data.
+        resume: the folder of a run to continue, with the same model and data; or `auto`, to continue the run that
+            `run_name` names if there is one, and else to begin it.
         knobs: the flags of the command line, such as `num_epochs=3` and `quiet=True`; those of a `Config` are replaced.
 
     Returns:
@@ -49,24 +52,26 @@ def fit(model: Model, data: Any, *, resume: str | Path = "", **knobs: Any) -> Tr
     if unknown := [name for name in knobs if name not in KNOBS or name == "nets"]:
         hint = "the nets are the first argument" if unknown == ["nets"] else did_you_mean(unknown[0], KNOBS)
         raise UsageError(f"fit has no knob {unknown[0]!r} ({hint or 'see docs/options.md'})")
+    check_single_process("fit")
     given, nets = _given(model, knobs)
     places, splits = _data(data, knobs)
     given |= places
     own, begun = Own(nets, splits), list[Run]()
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UsageError("fit is for a single process: under torchrun, use the command line with --nets and --data_dir")
-    if resume and is_seeds_dir(Path(resume)):
+    if str(resume) == AUTO and "run_name" not in given:
+        raise UsageError("resume='auto' continues the run that run_name= names, or begins it: give both")
+    run_dir = named_dir(presets.configure(given)) if str(resume) == AUTO else Path(resume)
+    if resume and is_seeds_dir(run_dir):
         raise UsageError(f"resume={str(resume)!r} holds the runs of several seeds: name one of them")
     if resume:
-        code = launch.resume({**given, "resume": str(resume)}, own, on_begin=begun.append)
+        code = launch.resume({**given, "resume": str(resume)}, own)
     else:
         code = launch.train_run(presets.configure(given), own, on_begin=begun.append)
-    if code == 130:
+        run_dir = begun[0].folders.run_dir
+    if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)
-    run_dir = begun[0].folders.run_dir
-    return open_run(run_dir, device=begun[0].config.device, nets=nets, data=splits)
+    return open_run(run_dir, device=given.get("device", "auto"), nets=nets, data=splits)
 
 
 def _plain(value: Any) -> Any:
