@@ -61,6 +61,13 @@ def test_the_program_is_called_as_it_was_started(tmp_path):
         assert (name_of(started, checkout), name_of(started, installed)) == (in_checkout, elsewhere), started
 
 
+def test_the_program_ends_without_collecting_what_is_left():
+    script = "import atexit, gc; atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0)); "  # called last
+    script += "from vae.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "--list_presets"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("frozen True\n"), done.stderr
+
+
 def git(folder, *arguments):
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.evaluation.likelihood import _noise, importance_bounds
 from vae.model.vae import VAE
+from vae.system.distributed import ProcessGroup
 
 PIXELS, LATENTS = 900, 3
 HALF_LOG_PI = 0.5 * math.log(math.pi)  # a pixel's constant that the squared error leaves out
@@ -123,3 +124,24 @@ def test_running_sums_are_the_formula_over_all_samples_at_once():
     weights = (log_joint - Normal(mu, std).log_prob(z).sum(2)).exp()
     torch.testing.assert_close(-bounds.nll, weights.mean(0).log(), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(bounds.ess, weights.sum(0) ** 2 / weights.square().sum(0), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_processes_that_take_blocks_in_turn_have_the_bounds_of_one_to_the_bit(size):
+    """250 images make three blocks: of two processes one has a single block, of five some have none."""
+
+    class Apart(ProcessGroup):
+        def all_reduce(self, tensor):
+            return tensor
+
+        def wait_for_all(self):
+            pass
+
+    model, split, decoded = LinearVAE(widen=1.5), split_of(250), []
+    whole = importance_bounds(model, split, num_samples=60)
+    ranks = [Apart(rank, size) for rank in range(size)]
+    parts = [importance_bounds(model, split, num_samples=60, processes=rank) for rank in ranks]
+    for name, values in whole._asdict().items():
+        assert torch.equal(sum(getattr(part, name) for part in parts), values)
+    importance_bounds(model, split, num_samples=60, processes=ranks[0], on_samples=decoded.append)
+    assert sum(decoded) == 250 * 60  # the main process's bar counts what all have done

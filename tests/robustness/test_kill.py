@@ -2,12 +2,16 @@
 
 import json
 import os
+import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,3 +151,64 @@ def test_killed_seeds_resume_to_the_same_bits(tmp_path):
     for name in ("seed-0", "seed-1"):
         assert_same_end(tmp_path, f"killed/{name}", load_state(tmp_path / "outputs/whole" / name))
     assert json.loads((tmp_path / "outputs/killed/seeds.json").read_text())["test"]["loss"]["n"] == 2
+
+
+WORKERS = ["--num_epochs", "4", "--batch_size", "8", "--sample_every", "0", "--device", "cpu", "--run_name", "x"]
+ONE_NODE = ["--standalone", "--nproc_per_node=2"]
+NODE = ["--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_id=vae", "--local_addr=localhost"]
+
+
+def start_torchrun(root, options):
+    root.mkdir(exist_ok=True)
+    options = [*options, "--max_restarts=3", "--monitor_interval=0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, MAIN, *QUICK, *WORKERS, "--resume", "auto"]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def worker_of(agents, rank):
+    """The process of a rank, a child of one of the agents."""
+    for agent in agents:
+        for child in map(int, Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()):
+            if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                return child
+    raise AssertionError(f"no rank {rank}")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The last checkpoint of a run of two processes that nobody kills."""
+    root = tmp_path_factory.mktemp("unbroken")
+    agent = start_torchrun(root, ONE_NODE)
+    out, _ = agent.communicate(timeout=240)
+    assert agent.returncode == 0, out
+    return load_state(root / "outputs/x")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for workers in /proc")
+@pytest.mark.parametrize(("nodes", "rank"), [(1, 1), (2, 0)])
+def test_a_killed_worker_is_started_again_and_the_run_ends_with_the_same_bits(tmp_path, unbroken, nodes, rank):
+    """Two agents on one machine stand for two nodes: they meet at a port, and each starts one worker."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"--rdzv_endpoint=localhost:{free.getsockname()[1]}"
+    agents = [start_torchrun(tmp_path, ONE_NODE if nodes == 1 else [*NODE, endpoint]) for _ in range(nodes)]
+    lines = queue.Queue()
+    readers = [threading.Thread(target=lambda agent=agent: [*map(lines.put, agent.stdout)]) for agent in agents]
+    for reader in readers:
+        reader.start()
+    try:
+        while not lines.get(timeout=240).startswith("epoch 2/"):
+            pass
+        time.sleep(0.1)  # into the third epoch
+        os.kill(worker_of(agents, rank), signal.SIGKILL)
+        codes = [agent.wait(240) for agent in agents]
+    finally:
+        for agent in agents:
+            agent.kill()
+        for reader in readers:
+            reader.join()
+    rest = "".join(lines.queue)
+    assert codes == [0] * nodes, rest
+    assert "resume  after epoch 2 of 4" in rest and "[rank" not in rest  # no traceback of a worker's
+    assert_same_end(tmp_path, "x", unbroken)

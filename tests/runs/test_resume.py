@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from functools import partial
 
@@ -12,6 +13,7 @@ from small_runs import assert_same_state, load_state, read_events, run_main
 from main import main
 from vae import load_model
 from vae.system import checkpoint
+from vae.system.files import take_lock
 from vae.system.stopping import Stopped, Stopper
 from vae.training import learner as learner_module
 
@@ -43,10 +45,14 @@ def test_a_resumed_run_ends_with_the_same_bits(finished_run, tmp_path, monkeypat
     assert steps == [1, 2, 3, 4] and "after epoch 2 of 4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code", "auto"),
+    [(signal.SIGINT, 130, []), (signal.SIGTERM, 143, ["--resume", "auto"]), (signal.SIGHUP, 129, [])],
+)
 def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
-    finished_run, tmp_path, monkeypatch, capsys, request, number, code
+    finished_run, tmp_path, monkeypatch, capsys, request, number, code, auto
 ):
+    flags = ["--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut", *auto]
     real, epochs = learner_module.train_epoch, []
 
     def train_epoch(*args, on_batch, **kwargs):
@@ -62,14 +68,15 @@ def test_a_signal_stops_cleanly_and_the_run_resumes_bit_for_bit(
     monkeypatch.setattr(learner_module, "train_epoch", train_epoch)
     before = signal.default_int_handler
     request.addfinalizer(partial(signal.signal, number, signal.signal(number, before)))  # it may be ignored here
-    assert run_main(tmp_path, "--num_epochs", "4", "--val_split", "0.1", "--run_name", "cut") == code
+    assert run_main(tmp_path, *flags) == code
     assert signal.getsignal(number) is before
     out = capsys.readouterr().out
     assert "after epoch 2 of 4" in out and f"--resume {tmp_path / 'outputs' / 'cut'}" in out
     stopped = tmp_path / "outputs/cut/stopped.txt"
     assert "after epoch 2 of 4" in stopped.read_text() and f"--resume {stopped.parent}" in stopped.read_text()
     monkeypatch.setattr(learner_module, "train_epoch", real)
-    assert main(["--resume", str(tmp_path / "outputs/cut")]) == 0 and not stopped.exists()
+    again = run_main(tmp_path, *flags) if auto else main(["--resume", str(tmp_path / "outputs/cut")])
+    assert again == 0 and not stopped.exists()
     whole, cut = load_state(finished_run / "outputs/whole"), load_state(tmp_path / "outputs/cut")
     assert_same_state(whole["model_state"], cut["model_state"])
     assert [event.step for event in read_events(tmp_path / "runs/cut/test").Scalars("losses/-elbo")] == [1, 2, 3, 4]
@@ -189,3 +196,71 @@ def test_going_on_keeps_the_earlier_results_under_another_name_and_quiet_does_no
     assert "epoch 2/2" in capsys.readouterr().out
     assert (run_dir / "results_epoch_001.json").read_text() == "the first epoch's"
     assert not (run_dir / "results.json").exists()
+
+
+WHOLE = ["--num_epochs", "4", "--sample_every", "2", "--checkpoint_every", "2", "--val_split", "0.1"]
+AUTO = ["--resume", "auto", "--run_name"]
+
+
+def test_auto_leaves_a_finished_run_alone(finished_run, capsys):
+    run_dir = finished_run / "outputs/whole"
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    assert run_main(finished_run, *WHOLE, *AUTO, "whole") == 0
+    assert "whole has finished: epoch 4" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_auto_goes_on_for_longer(finished_run, tmp_path, capsys):
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True, symlinks=True)
+    flags = tmp_path / "flags.yaml"
+    flags.write_text("resume: auto\nrun_name: whole\nval_split: 0.1\n")
+    assert run_main(tmp_path, "--config", str(flags), "--num_epochs", "5", "--sample_every", "0") == 0
+    assert [row["epoch"] for row in read_rows(tmp_path / "outputs/whole")] == [1, 2, 3, 4, 5]
+    assert "epoch 4/" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([*WHOLE, "--lr", "0.1"], "--lr belongs to the run"),
+        (WHOLE[:-2], "--val_split belongs to the run (it is 0.1)"),  # the run of this line has none
+        ([*WHOLE, "--num_epochs", "3"], "has reached epoch 4"),
+        ([*WHOLE, "--overwrite"], "exclude each other"),
+        ([*WHOLE, "--run_name", ""], "give that name"),
+        ([*WHOLE, "--run_name", "other", "--log_dir", "{root}/outputs"], "give each a folder of its own"),
+    ],
+)
+def test_auto_refuses_another_run_s_flags(finished_run, capsys, flags, message):
+    assert run_main(finished_run, *AUTO, "whole", *(flag.format(root=finished_run) for flag in flags)) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", "config.json", "metrics.jsonl", "checkpoints"]], ids=len)
+def test_auto_begins_a_run_that_was_killed_before_its_first_checkpoint(tmp_path, finished_run, left):
+    run_dir = tmp_path / "outputs/x"
+    run_dir.mkdir(parents=True)
+    for name in left:
+        (run_dir / name).mkdir() if name == "checkpoints" else (run_dir / name).touch()
+    if "config.json" in left:
+        shutil.copy(finished_run / "outputs/whole/config.json", run_dir)
+        (run_dir / "checkpoints/.last.pt.1.tmp").touch()
+    flags = ["--num_epochs", "1", "--hidden_dims", "8", "--sample_every", "0", "--quiet"]
+    with take_lock(run_dir / ".lock"):
+        assert run_main(tmp_path, *flags, *AUTO, "x") == 1
+    assert run_main(tmp_path, *flags, *AUTO, "x") == 0
+    assert load_state(run_dir)["epoch"] == 1 and not list(run_dir.rglob(".*"))
+
+
+def test_auto_takes_nothing_but_a_run_and_says_what_to_do(tmp_path, finished_run, capsys):
+    shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/damaged")
+    (tmp_path / "outputs/damaged/checkpoints/last.pt").write_text("x")
+    shutil.copytree(finished_run / "outputs/whole", tmp_path / "outputs/without")
+    (tmp_path / "outputs/without/checkpoints/last.pt").unlink()
+    (tmp_path / "outputs/thesis").mkdir()
+    (tmp_path / "outputs/thesis/chapter.tex").write_text("x")
+    for name in ("damaged", "without", "thesis"):
+        assert run_main(tmp_path, *WHOLE, *AUTO, name) == 1
+        err = capsys.readouterr().err
+        assert f"outputs/{name} away" in err and err.count("\n") == 1
+    assert (tmp_path / "outputs/thesis/chapter.tex").exists()

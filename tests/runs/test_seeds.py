@@ -227,6 +227,22 @@ def test_a_damaged_seeds_file_gets_one_line(three, tmp_path, capsys, entry, valu
     assert "seeds.json is damaged" in err and err.count("\n") == 1
 
 
+def test_the_same_command_again_continues_the_seeds(three, tmp_path, capsys, no_finish):
+    shutil.copytree(three, tmp_path, dirs_exist_ok=True, symlinks=True)
+    group = tmp_path / "outputs" / "three"
+    shutil.rmtree(group / "seed-1")
+    flags = [*EPOCHS, "--run_name", "three", "--resume", "auto", "--quiet"]
+    assert run_main(tmp_path, *flags) == 2 and "give their --seeds" in capsys.readouterr().err
+    assert run_main(tmp_path, *flags, "--seeds", "0", "1") == 2
+    assert "--seeds belongs to the runs (it is 0 1 2)" in capsys.readouterr().err
+    assert run_main(tmp_path, *flags, "--seeds", "0", "1", "2", "--lr", "0.5") == 2
+    assert "--lr belongs to the run" in capsys.readouterr().err
+    before = load_state(group / "seed-0")
+    assert run_main(tmp_path, *flags, "--seeds", "0", "1", "2") == 0
+    assert_same_state(weights(group / "seed-1"), weights(three / "outputs" / "three" / "seed-1"))
+    assert load_state(group / "seed-0")["epoch"] == before["epoch"] and "lr" not in SeedGroup.open(group).flags
+
+
 def test_seeds_under_torchrun_are_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_main(tmp_path, *EPOCHS, "--seeds", "0", "1") == 2

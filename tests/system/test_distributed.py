@@ -2,17 +2,24 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 import torch
-from small_runs import MAIN, QUICK, ROOT, load_state
+from small_runs import MAIN, QUICK, load_state
 
 from main import main
-from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, process_group
+from vae.system.distributed import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    ProcessLostError,
+    process_group,
+)
 from vae.system.errors import UsageError
+from vae.system.stopping import Stopped, Stopper
 
 FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]
 RECORD = "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --augment 0.5 --binarize dynamic"
@@ -21,12 +28,6 @@ METHODS = {"plain": [], "record": RECORD.split(" ")}
 
 def places(root):
     return ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
-
-
-def torchrun(monkeypatch, *flags):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", MAIN, *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
 
 
 def this_process_and_another(monkeypatch, *flags):
@@ -47,15 +48,15 @@ def this_process_and_another(monkeypatch, *flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "start"), [("plain", torchrun), ("record", this_process_and_another)])
-def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method, start):
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method):
     """The same global batches and noise: equal within the rounding of sums taken in another order.
 
     With 1,293 images and batches of 256, the last one of 13 is uneven for two.
     """
     flags = [*QUICK, *FLAGS, *METHODS[method]]
     assert main([*flags, *places(tmp_path / "one"), "--run_name", "x"]) == 0
-    start(monkeypatch, *flags, *places(tmp_path / "two"), "--run_name", "x")
+    this_process_and_another(monkeypatch, *flags, *places(tmp_path / "two"), "--run_name", "x")
     one, two = (load_state(tmp_path / name / "outputs" / "x") for name in ("one", "two"))
     for name, value in one["model_state"].items():
         torch.testing.assert_close(two["model_state"][name], value, rtol=1e-3, atol=1e-5)
@@ -70,6 +71,51 @@ def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method, start)
     assert len(list((tmp_path / "two" / "runs" / "x").glob("events*"))) == len(
         list((tmp_path / "one" / "runs" / "x").glob("events*"))
     )
+
+
+@pytest.mark.slow
+def test_two_processes_score_what_one_does_to_the_bit(tmp_path, finished_run, monkeypatch):
+    """Of importance-weighted bounds; the ELBO's chunks are other ones, within rounding."""
+    command = ["evaluate", "--run", str(finished_run / "outputs/whole"), "--num_importance_samples", "60", "--quiet"]
+    command += ["--data_dir", str(tmp_path), "--device", "cpu", "--output"]
+    this_process_and_another(monkeypatch, *command, str(tmp_path / "two.json"))
+    assert main([*command, str(tmp_path / "one.json")]) == 0
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert two["measured"] == one["measured"]
+    assert two["test"]["loss"] == pytest.approx(one["test"]["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("command", ["sample", "list"])
+def test_commands_for_a_single_process_say_so(monkeypatch, capsys, command):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([command]) == 2
+    assert capsys.readouterr().err == f"error: {command} is for a single process: start it without torchrun\n"
+
+
+LOST = RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer")
+
+
+@pytest.mark.parametrize(
+    ("error", "signalled", "raised"),
+    [(LOST, False, ProcessLostError), (LOST, True, Stopped), (RuntimeError("shapes"), True, RuntimeError)],
+)
+def test_a_lost_process_is_told_from_a_bug_and_from_a_signal(error, signalled, raised):
+    with Stopper() as stopper, pytest.raises(raised), ProcessGroup(1, 2).watched():
+        if signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopper.received
+        raise error
+
+
+def test_who_waits_for_the_others_obeys_a_signal(monkeypatch):
+    class Never:
+        def is_completed(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+
+    monkeypatch.setattr(torch.distributed, "barrier", lambda **options: Never())
+    with Stopper(), pytest.raises(Stopped):
+        ProcessGroup(1, 2).wait_for_all()
 
 
 def test_shards_are_disjoint_and_complete():

@@ -10,6 +10,7 @@ from vae.commands.places import Places, file_stem, slug
 from vae.config.options import ModelOptions
 from vae.runs.trained import Trained, open_run
 from vae.system.console import Console, short_path
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.files import refuse_links
 
 __all__ = ["Session", "class_slug", "file_stem"]
@@ -18,12 +19,13 @@ __all__ = ["Session", "class_slug", "file_stem"]
 class Session(Places):
     """Opens the run that a command's options name; results of a run's other checkpoints than its last say so."""
 
-    def __init__(self, options: ModelOptions, console: Console) -> None:
+    def __init__(self, options: ModelOptions, console: Console, processes: ProcessGroup = SINGLE_PROCESS) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.console = console
+        self.console, self.processes = console, processes
         path = options.checkpoint or options.run or Path("outputs") / "latest"
-        trained = self.trained = open_run(path, device=options.device, data_dir=options.data_dir)
+        device = processes.device or options.device
+        trained = self.trained = open_run(path, device=device, data_dir=options.data_dir)
         self.is_of_last_checkpoint = trained.run_dir is not None and trained.path.name == "last.pt"
         is_other = trained.run_dir is not None and not self.is_of_last_checkpoint
 

@@ -10,6 +10,7 @@ from vae.config.config import check_seeds
 from vae.config.flag_file import Entry, read_flag_file
 from vae.config.options import COMMANDS, Options
 from vae.config.parsers import (
+    AUTO,
     HELP_WORDS,
     KNOBS,
     TRAIN,
@@ -53,13 +54,23 @@ def parse_args(argv: Sequence[str]) -> dict[str, Any]:
         given = {**_flags_in_file(path, given, parser), **given}
     if "seeds" in given:
         check_seeds(given["seeds"])
-        if other := [name for name in ("seed", "resume") if name in given]:
+        if other := [name for name in ("seed", "resume") if given.get(name, AUTO) != AUTO]:
             raise UsageError(f"--seeds and --{other[0]} exclude each other")
+    if given.get("resume") == AUTO:
+        _check_auto(given)
     try:
         presets.configure({name: value for name, value in given.items() if name in KNOBS})
     except UsageError as error:
         raise UsageError(f"{error} (with the flags in {path})" if path else str(error)) from None
     return given
+
+
+def _check_auto(given: Mapping[str, Any]) -> None:
+    """Refuse `--resume auto` without a name, and where it would both continue and replace."""
+    if not given.get("run_name"):
+        raise UsageError(f"--resume {AUTO} continues the run of --run_name, or begins it: give that name")
+    if given.get("overwrite"):
+        raise UsageError(f"--resume {AUTO} and --overwrite exclude each other")
 
 
 def _flags_given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Options:
     purpose: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     opens_models: ClassVar[bool] = True
+    several_processes: ClassVar[bool] = False  # whether those that torchrun starts share the work
 
     output: str = knob(
         "", "folder or file to write (default: a new name in the run's folder)", group="output", metavar="PATH"
@@ -64,6 +65,7 @@ class Evaluate(ModelOptions):
     """Knobs of `evaluate`."""
 
     name = "evaluate"
+    several_processes = True
     purpose = "measure the ELBO, the likelihood, the latents and the samples"
     examples = (
         "evaluate",

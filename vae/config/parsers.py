@@ -21,13 +21,21 @@ from vae.system.program import PROGRAM
 from vae.system.wording import did_you_mean
 
 TRAIN = "train"
+AUTO = "auto"  # in place of a folder: the run that --run_name names
 HELP_WORDS = ("help", "version")  # taken without their dashes too, like commands
 KNOBS = {field.name: field for field in dataclasses.fields(Config)}
 # Flags of training that are no knobs of the run: the group in the help, and what argparse should know.
 OTHER_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "config": ("preset", {"metavar": "FILE", "help": "flags from a YAML file, or from a run's config.json"}),
     "seeds": ("training", {"type": int, "nargs": "+", "metavar": "N", "help": "a run with each of these, one by one"}),
-    "resume": ("output", {"metavar": "RUN", "help": "continue the run in this folder; --num_epochs may be raised"}),
+    "resume": (
+        "output",
+        {
+            "metavar": "RUN",
+            "help": "continue the run in this folder; --num_epochs may be raised; "
+            "auto: that of --run_name if there is one, else begin it",
+        },
+    ),
 }
 # The flags that people change, which the short help has, and its examples.
 MAIN_FLAGS = (

@@ -22,6 +22,7 @@ from vae.data.splits import Split
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.losses import Terms, gaussian_kl, gaussian_log_density
 from vae.model.vae import VAE
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # size of a block of noise: changing it changes the noise
 LOGITS_AT_ONCE = 800_000  # 1,000 MNIST images, which stay in a CPU's cache
@@ -47,6 +48,7 @@ def importance_bounds(
     seed: int = EVAL_SEED,
     logits_at_once: int | None = None,
     on_samples: Callable[[int], None] = lambda count: None,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> ImageBounds:
     """Compute bounds on log p(x) for every image of a split. Burda et al. 2015, sec. 3 and 5.
 
@@ -56,20 +58,25 @@ def importance_bounds(
         num_samples: K.
         seed: of the noise.
         logits_at_once: decoded pixels in memory at a time; the scores don't depend on it. `None`: a fast choice.
-        on_samples: called with the number of newly decoded samples, N · K in all.
+        on_samples: called with the number of samples newly decoded by all processes, in the main one N · K in all.
+        processes: they take the blocks of images in turn, and each returns the bounds of the whole split.
     """
     model.eval()
     if logits_at_once is None:
         logits_at_once = LOGITS_AT_ONCE if split.device.type == "cpu" else GPU_LOGITS_AT_ONCE
-    parts = []
-    for index, (images, y) in enumerate(split.chunks(BLOCK_IMAGES, exactly=True)):
-        block = _Block(model, to_pixels(images), y, chunk=max(1, logits_at_once // images.numel()))
+    size, turn = len(split), BLOCK_IMAGES * processes.world_size
+    per_image = torch.zeros(len(ImageBounds._fields), size, dtype=torch.float64, device=split.device)
+    for first in range(BLOCK_IMAGES * processes.rank, size, turn):
+        index, here = first // BLOCK_IMAGES, slice(first, first + BLOCK_IMAGES)
+        images = split.gather(torch.arange(first, min(first + BLOCK_IMAGES, size)))
+        block = _Block(model, to_pixels(images), split.labels[here], chunk=max(1, logits_at_once // images.numel()))
         for start in range(0, num_samples, BLOCK_SAMPLES):
             count = min(BLOCK_SAMPLES, num_samples - start)
             block.add(_noise(seed, index, start // BLOCK_SAMPLES, model.latent_dim)[:count, : len(images)])
-            on_samples(count * len(images))
-        parts.append(block.bounds())
-    return ImageBounds(*(torch.cat(values).cpu() for values in zip(*parts, strict=True)))
+            on_samples(count * min(turn, size - first))  # the others are at the blocks that follow
+        per_image[:, here] = torch.stack(block.bounds())
+    processes.wait_for_all()
+    return ImageBounds(*processes.all_reduce(per_image).cpu())  # every column is zero in all processes but one
 
 
 def mse_log_normalizer(model: VAE) -> float:

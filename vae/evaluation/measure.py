@@ -22,6 +22,7 @@ from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
 from vae.evaluation.likelihood import ImageBounds, importance_bounds, mse_log_normalizer
 from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.stopping import raise_if_stopped
 from vae.system.wording import plural
 
@@ -38,6 +39,7 @@ def evaluate_all(
     cache_dir: Path,
     seed: int = EVAL_SEED,
     on_samples: Callable[[int], None] = lambda count: None,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Score a model's likelihood, latents and samples on the test images; the result fits into JSON.
 
@@ -50,6 +52,7 @@ def evaluate_all(
         cache_dir: where the classifier that judges samples is kept.
         seed: of all noise except that of the binarisation.
         on_samples: called with the number of newly decoded samples, `num_decoded` in all.
+        processes: they share the likelihoods; the main one does the rest, and the others return these alone.
 
     Raises:
         EvaluationError: a score is not finite.
@@ -68,8 +71,12 @@ def evaluate_all(
         "seed": seed,
     }
     for name, split in _scored_splits(model, splits.test, binarize).items():
-        bounds = importance_bounds(model, split, num_samples=num_importance_samples, seed=seed, on_samples=on_samples)
+        bounds = importance_bounds(
+            model, split, num_samples=num_importance_samples, seed=seed, on_samples=on_samples, processes=processes
+        )
         scores[name] = likelihood_scores(model, bounds, num_importance_samples)
+    if not processes.is_main:
+        return scores
     raise_if_stopped()
     scores["latents"] = latent_scores(model, splits, seed=seed)
     raise_if_stopped()

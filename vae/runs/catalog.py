@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config.config import OWN, Config, stored_config
+from vae.runs.folders import Folders
 from vae.runs.record import last_row, read_description, read_metrics, read_text, started
 from vae.system.console import short_path
 from vae.system.files import FileError, LockedError, take_lock
@@ -162,6 +163,18 @@ def read_run(folder: Path, name: str = "") -> RecordedRun:
         started=started(folder, seconds),
         seconds=seconds,
     )
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether a run, continued with this configuration, needs no more training and no more scores."""
+    try:
+        run = read_run(folder)
+    except FileError:
+        return False
+    is_cut_short = Folders(folder, folder).stopped.exists()  # before its last picture
+    if run.state != FINISHED or run.epoch < config.num_epochs or is_cut_short:
+        return False
+    return run.likelihood is not None or not config.final_eval
 
 
 def _newest_likelihood(folder: Path, results: dict[str, Any], epoch: int) -> Likelihood | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,18 +53,25 @@ def _conclude(
     if not results["test"]["active_units"] and epoch > config.kl_warmup_epochs:
         console.warn(*summary.COLLAPSED)
     if config.final_eval:
-        scores = scorecard.evaluate_fully(
-            learner.eval_model,
-            splits,
-            protocol=pictures.protocol,
-            binarize=config.binarize,
-            data_dir=Path(config.data_dir),
-            num_importance_samples=config.num_importance_samples,
-            console=console,
-        )
+        scores = evaluate_fully(learner, protocol=pictures.protocol, console=console)
         scorecard.print_scores(scores, console)
         write_json(folders.results, results | {"final_eval": scores})
         tracker.log_nll(scores["test"]["nll"]["mean"])
+
+
+def evaluate_fully(learner: Learner, *, protocol: str, console: Console) -> dict[str, Any]:
+    """The scores of `--final_eval`, to which every process contributes; only the main one returns all of them."""
+    config = learner.config
+    return scorecard.evaluate_fully(
+        learner.eval_model,
+        learner.splits,
+        protocol=protocol,
+        binarize=config.binarize,
+        data_dir=Path(config.data_dir),
+        num_importance_samples=config.num_importance_samples,
+        console=console,
+        processes=learner.processes,
+    )
 
 
 def _drawing(

@@ -68,8 +68,24 @@ def check_name_is_free(config: Config) -> None:
             raise UsageError(f"--overwrite: {folder} is not a run of this program: remove it, or choose another name")
 
 
-def create(config: Config, *, suffix: str = "") -> Folders:
-    """Make the folders of a new run, named `--run_name` or after the time and the model."""
+def leftover(config: Config) -> Folders | None:
+    """The folders of the run of this name, if a kill has ended it before its first checkpoint; else `None`."""
+    folders = _folders(config, config.run_name)
+    if not _is_run(folders.run_dir) or is_seeds_dir(folders.run_dir) or any(folders.checkpoints.glob("*.pt")):
+        return None
+    has_epochs = folders.metrics.exists() and folders.metrics.stat().st_size
+    return None if has_epochs else folders
+
+
+def create(config: Config, *, suffix: str = "", leftover: Folders | None = None) -> Folders:
+    """Make the folders of a new run, named `--run_name` or after the time and the model; or take over `leftover`.
+
+    Nothing in `leftover` is removed: of several processes that take it over, its lock lets one train.
+    """
+    if leftover:
+        check_written(leftover)
+        leftover.log_path.mkdir(parents=True, exist_ok=True)
+        return leftover
     check_name_is_free(config)
     stem = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.model_name}"[:MAX_STEM] + suffix
     try:

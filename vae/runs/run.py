@@ -17,14 +17,14 @@ from vae.config import Config, presets
 from vae.data.splits import Splits
 from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
-from vae.runs.finish import finish
+from vae.runs.finish import evaluate_fully, finish
 from vae.runs.folders import Folders, relative_to_run
 from vae.runs.opened import build_splits
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
-from vae.system import checkpoint, machine
+from vae.system import checkpoint, machine, memory
 from vae.system.console import Console, short_path
-from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, ProcessLostError
 from vae.system.files import FileError, take_lock, write_atomic, write_json
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
@@ -50,6 +50,7 @@ class Run:
     ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
+        memory.keep_freed()
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
         self._fastest = float("inf")  # seconds of an epoch
@@ -70,19 +71,24 @@ class Run:
             )
         return splits
 
-    def start(self) -> None:
-        """Make a new run's folders and its first checkpoint, so that it can be resumed even if it is killed at once."""
+    def start(self, leftover: Folders | None = None) -> None:
+        """Make a new run's folders and its first checkpoint, so that it can be resumed even if it is killed at once.
+
+        `leftover` are the folders that such a kill has left before the checkpoint.
+        """
         if not self.processes.is_main:
             return
-        self.folders = folders.create(self.config)
+        self.folders = folders.create(self.config, leftover=leftover)
         run_dir = self.folders.run_dir
         self.config = dataclasses.replace(self.config, run_name=run_dir.name, overwrite=False)
         self.relative_dirs = {
             name: relative_to_run(run_dir, getattr(self.config, name)) for name in ("data_dir", "log_dir")
         }
         self._cleanup.enter_context(take_lock(self.folders.lock))
+        if self.folders.last.exists():
+            raise FileError(f"{run_dir} was begun by another process just now: the same command again continues it")
         self._open_records([])
-        self.folders.checkpoints.mkdir()
+        self.folders.checkpoints.mkdir(exist_ok=True)
         checkpoint.save(self.folders.last, self._state())
         folders.link_latest(run_dir)
 
@@ -154,6 +160,8 @@ class Run:
                 self._train_epochs(stopper)
                 if self.pictures:
                     finish(self.learner, self.folders, self.tracker, self.pictures, console=self.console)
+                elif self.config.final_eval:
+                    evaluate_fully(self.learner, protocol="", console=self.console)
             except Stopped as stopped:
                 self.console.close_bar()
                 if self.pictures:
@@ -165,9 +173,13 @@ class Run:
 
     @contextmanager
     def _naming_the_way_on(self) -> Iterator[None]:
-        """Say how this run goes on where a file can't be written, such as on a full disk."""
+        """Say how this run goes on where a file can't be written, such as on a full disk, or a process was lost."""
         try:
             yield
+        except ProcessLostError as error:
+            if not self.pictures:
+                raise
+            raise ProcessLostError(f"{error}; continue with  {self.folders.resume_command}") from None
         except FileError as error:
             if not self.pictures or not self.folders.last.exists():
                 raise

@@ -11,6 +11,7 @@ from vae.evaluation.measure import evaluate_all, num_decoded
 from vae.model.losses import Terms
 from vae.model.vae import VAE
 from vae.system.console import Console, Table
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.stopping import raise_if_stopped
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
@@ -43,10 +44,12 @@ def evaluate_fully(
     data_dir: Path,
     num_importance_samples: int,
     console: Console,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Compute every score of `evaluate_all` under a progress bar.
 
-    The classifier that judges samples is kept in `classifiers/` below `data_dir`.
+    The classifier that judges samples is kept in `classifiers/` below `data_dir`. Only the main one of several
+    processes returns all scores.
     """
 
     def on_samples(count: int) -> None:
@@ -57,7 +60,8 @@ def evaluate_fully(
     console.start_bar(num_decoded(model, splits, **settings), unit="samples", title="evaluating:")
     try:
         cache_dir = data_dir / "classifiers"
-        return evaluate_all(model, splits, protocol=protocol, cache_dir=cache_dir, on_samples=on_samples, **settings)
+        settings |= {"protocol": protocol, "cache_dir": cache_dir, "on_samples": on_samples, "processes": processes}
+        return evaluate_all(model, splits, **settings)
     finally:
         console.close_bar()
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from vae.config import presets
 from vae.config.config import check_seeds
-from vae.runs import folders
-from vae.runs.catalog import FINISHED, RecordedRun, read_run
+from vae.runs import catalog, folders
+from vae.runs.catalog import RecordedRun, read_run
 from vae.runs.entries import Entry
 from vae.runs.folders import Folders, relative_to_run
 from vae.runs.record import read_seeds
@@ -45,12 +45,12 @@ class SeedGroup:
         self.passing: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, given: dict[str, Any]) -> SeedGroup:
-        """Make the folders of new runs with the flags `given`, `seeds` among them."""
+    def create(cls, given: dict[str, Any], *, leftover: Folders | None = None) -> SeedGroup:
+        """Make the folders of new runs with the flags `given`, `seeds` among them; or take over `leftover`."""
         given = dict(given)
         seeds = given.pop("seeds")
         config = presets.configure(given)
-        made = folders.create(config, suffix="-seeds")
+        made = folders.create(config, suffix="-seeds", leftover=leftover)
         flags = {name: value for name, value in given.items() if name not in (*OWN, "quiet")}
         group = cls(made.run_dir, made.log_path, flags, seeds, Path(config.data_dir))
         group.passing["quiet"] = config.quiet
@@ -123,11 +123,7 @@ class SeedGroup:
 
     def is_finished(self, seed: int) -> bool:
         """Whether a seed's run needs no more training and no more scores."""
-        run, config = self._recorded(seed), presets.configure(self.flags)
-        is_cut_short = Folders(self.dir_of(seed), self.log_path).stopped.exists()  # before its last picture
-        if run is None or run.state != FINISHED or run.epoch < config.num_epochs or is_cut_short:
-            return False
-        return run.likelihood is not None or not config.final_eval
+        return catalog.is_finished(self.dir_of(seed), presets.configure(self.flags))
 
     def _recorded(self, seed: int) -> RecordedRun | None:
         """What a seed's run has recorded; `None` if it can't be read."""

@@ -26,6 +26,7 @@ from vae.runs.opened import Opened
 from vae.runs.summary import EVALUATION
 from vae.system.checkpoint import CheckpointError
 from vae.system.console import Console
+from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UsageError
 from vae.system.program import PROGRAM
 
@@ -54,7 +55,13 @@ class Trained(Opened):
         run_dir: the run's folder; `None` for a checkpoint outside of one.
     """
 
-    def evaluate(self, num_importance_samples: int = 0, *, console: Console | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        num_importance_samples: int = 0,
+        *,
+        console: Console | None = None,
+        processes: ProcessGroup = SINGLE_PROCESS,
+    ) -> dict[str, Any]:
         """Score the test images and, where there are any, the validation images; the result fits into JSON.
 
         Args:
@@ -62,6 +69,7 @@ class Trained(Opened):
                 have `elbo`, `recon` and `kl`, means over the images in nats, and `kl_per_dim`. With more, everything
                 else that is measured stands in `["measured"]`: see `evaluation.measure.evaluate_all`.
             console: where progress is shown; `None` for a bar on stderr if that is a terminal.
+            processes: they share the images; only the main one returns everything that is measured.
         """
         check(options.Evaluate, num_importance_samples=num_importance_samples)
         scores: dict[str, Any] = {
@@ -75,7 +83,7 @@ class Trained(Opened):
         }
         for name in ("val", "test"):
             if split := getattr(self.splits, name):
-                scores[name] = {"images": len(split), **evaluate(self.model, split).as_dict()}
+                scores[name] = {"images": len(split), **evaluate(self.model, split, processes=processes).as_dict()}
         if num_importance_samples:
             from vae.runs.scorecard import evaluate_fully
 
@@ -87,6 +95,7 @@ class Trained(Opened):
                 data_dir=self.data_dir if self.may_write_data else Path(Config.data_dir),
                 num_importance_samples=num_importance_samples,
                 console=console or Console(),
+                processes=processes,
             )
         return scores
 

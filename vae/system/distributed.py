@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from vae.system.errors import UsageError, UserError
+from vae.system.rendezvous import fresh_store
+from vae.system.stopping import raise_if_stopped
 
 ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # as torchrun sets it
 WAYS_OUT = "unset it, or start several processes with torchrun"
-
-
+PATIENCE = timedelta(days=30)  # of `wait_for_all`; a process that ends is noticed at once
+LOOK_EVERY = 0.05  # seconds, while waiting
 LOST = re.compile(r"connection (closed|reset|refused)|socket|peer|gloo/transport", re.IGNORECASE)
+
+Result = TypeVar("Result")
 
 
 class ProcessLostError(UserError):
@@ -33,6 +40,7 @@ class ProcessGroup:
     world_size: int = 1  # number of processes
     device: str = ""  # the one this process computes on; empty if `--device` decides
     on_one_machine: bool = False  # whether all of them are
+    waiting: Any = None  # torch's group for `wait_for_all`
 
     @property
     def is_main(self) -> bool:
@@ -55,18 +63,48 @@ class ProcessGroup:
             dist.barrier()  # a tensor that gloo's threads still hold when Python ends aborts the process
         return tensor
 
+    def from_main(self, make: Callable[[], Result]) -> Result:
+        """Return in all processes what `make` returns in the main one, and raise in all what it refuses there."""
+        if self.world_size == 1:
+            return make()
+        box: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                box[0] = make()
+            except (UserError, OSError) as error:
+                box[1] = error
+        with self.watched():
+            dist.broadcast_object_list(box)
+        if box[1] is not None:
+            raise box[1]
+        result: Result = box[0]
+        return result
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes have come here, however long one of them takes; obey signals meanwhile."""
+        if self.world_size == 1:
+            return
+        with self.watched():
+            barrier = dist.barrier(group=self.waiting, async_op=True)
+            while not barrier.is_completed():
+                raise_if_stopped()
+                time.sleep(LOOK_EVERY)
+            barrier.wait()
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Replace what a broken connection raises within the block, where this process waits for others.
 
         Raises:
             ProcessLostError: one of them has ended.
+            Stopped: likewise, after a signal to this one, which then is why.
         """
         try:
             yield
         except (EOFError, OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not LOST.search(str(error)):
                 raise
+            raise_if_stopped()
             raise ProcessLostError(
                 f"another of the {self.world_size} processes has ended: its message says why"
             ) from None
@@ -96,11 +134,14 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     if gpus:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("nccl" if gpus else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        dist.init_process_group(backend, store=fresh_store(), rank=rank, world_size=size)
+        waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise UsageError(f"{size} processes, as WORLD_SIZE says, can't connect: {reason}; {WAYS_OUT}") from None
     try:
-        yield ProcessGroup(rank, size, f"cuda:{local_rank}" if gpus else "cpu", on_one_machine=local_size == size)
+        own_device = f"cuda:{local_rank}" if gpus else "cpu"
+        yield ProcessGroup(rank, size, own_device, on_one_machine=local_size == size, waiting=waiting)
     finally:
         dist.destroy_process_group()

@@ -35,6 +35,12 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 100]} … {text[-90:]}"
 
 
+def check_single_process(what: str) -> None:
+    """Refuse what is for one process, such as `--seeds`, in the processes that torchrun starts."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(f"{what} is for a single process: start it without torchrun")
+
+
 def tell(line: str) -> None:
     """Print a line on stderr, wrapped on a terminal; of several processes started by torchrun, only rank 0 does."""
     other_rank = os.environ.get("WORLD_SIZE", "1") != "1" and re.fullmatch("[1-9][0-9]*", os.environ.get("RANK", "0"))

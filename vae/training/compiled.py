@@ -19,10 +19,18 @@ from torch import Tensor, nn
 from vae.config import Config
 from vae.system.errors import UsageError, UserError
 
+CUDA: dict[str, Any] = {"triton.cudagraphs": True, "compile_threads": 1}
+CPU: dict[str, Any] = {
+    "compile_threads": 1,
+    "cpp_wrapper": True,
+    "cpp_wrapper_build_separate": True,  # g++ -O3 takes longer for the kernels' calls than for the kernels
+    "cpp_cache_precompile_headers": False,  # they take longer than the one graph of a run
+    "cpp.vec_isa_ok": True,  # the processor's flags tell; else six test programs are compiled
+}
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 # Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
 TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
-WORTH_STEPS = 8000  # in a run: compiling takes 5 to 10 s and saves about a millisecond of a small step
+WORTH_STEPS = 8000  # in a run: compiling takes 4 to 10 s and saves about a millisecond of a small step
 
 
 class CompileError(UserError):
@@ -73,14 +81,19 @@ class CompiledStep:
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
         states = [optimizer.state[weights] for weights in self._weights]
-        self._counts, self._means, self._squares = (
-            [s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq")
+        self._counts = _join(states, "step")
+        # Biases and norms are updated as one vector: a loop for each would take the compiler longer than all else.
+        vectors = [index for index, weights in enumerate(self._weights) if weights.ndim == 1]
+        self._groups = [[index] for index, weights in enumerate(self._weights) if weights.ndim != 1]
+        self._groups += [vectors] if vectors else []
+        self._means, self._squares = (
+            [_join([states[index] for index in group], name) for group in self._groups]
+            for name in ("exp_avg", "exp_avg_sq")
         )
         self._device = self._weights[0].device
-        for tensor in (*self._counts, *self._means, *self._squares):
+        for tensor in (self._counts, *self._means, *self._squares):
             torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
-        options: dict[str, Any] = {"triton.cudagraphs" if self._device.type == "cuda" else "cpp_wrapper": True}
-        options["compile_threads"] = 1
+        options = CUDA if self._device.type == "cuda" else CPU
         self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
         self._graph = self._compiled(self._step)
 
@@ -138,10 +151,14 @@ class CompiledStep:
             if self._grad_clip:
                 norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
                 gradients = tuple(gradient * (self._grad_clip / (norm + 1e-6)).clamp(max=1) for gradient in gradients)
-            for count in self._counts:
-                count.add_(go)
-            for parts in zip(self._weights, gradients, self._means, self._squares, strict=True):
-                self._adam(*parts, go, factors)
+            self._counts.add_(go)
+            for group, mean, square in zip(self._groups, self._means, self._squares, strict=True):
+                members = [self._weights[index] for index in group]
+                weights, gradient = _concatenate(members), _concatenate([gradients[index].float() for index in group])
+                self._adam(weights, gradient, mean, square, go, factors)
+                if len(members) > 1:
+                    for member, part in zip(members, weights.split([len(member) for member in members]), strict=True):
+                        member.copy_(part)
         return terms.sum(1)
 
     def _gradients(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -168,6 +185,22 @@ class CompiledStep:
         weights.copy_(torch.where(go, weights * kept - change, weights))
         mean.copy_(torch.where(go, new_mean, mean))
         square.copy_(torch.where(go, new_square, square))
+
+
+def _concatenate(tensors: list[Tensor]) -> Tensor:
+    """Several vectors as one; a tensor that is alone is returned as it is, of any shape."""
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+
+
+def _join(states: list[dict[str, Tensor]], name: str) -> Tensor:
+    """Concatenate the vectors or scalars `name` of all states, which become views of the whole."""
+    if len(states) == 1:
+        return states[0][name]
+    parts = [state[name] for state in states]
+    whole = torch.cat([part.reshape(-1) for part in parts])
+    for state, part, view in zip(states, parts, whole.split([part.numel() for part in parts]), strict=True):
+        state[name] = view.view(part.shape)
+    return whole
 
 
 @contextmanager

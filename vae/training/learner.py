@@ -116,9 +116,9 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """The learner's part of a checkpoint: tensors and plain Python."""
         return {
-            "model_state": self.eval_model.state_dict(),
-            "trained_state": {} if self._step.ema is None else self.model.state_dict(),
-            "optimizer_state": self._optimizer.state_dict(),
+            "model_state": _copy(self.eval_model.state_dict()),
+            "trained_state": {} if self._step.ema is None else _copy(self.model.state_dict()),
+            "optimizer_state": _copy(self._optimizer.state_dict()),
             "scaler_state": self._step.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
             "image_shape": list(self.model.image_shape),
@@ -156,6 +156,13 @@ class Learner:
                 self._generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{source} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+
+
+def _copy(state: Any) -> Any:
+    """A state whose tensors have memory of their own: a compiled step makes them views of larger ones."""
+    if isinstance(state, dict):
+        return {name: _copy(value) for name, value in state.items()}
+    return state.clone() if isinstance(state, torch.Tensor) else state
 
 
 def check_memory(

@@ -82,8 +82,7 @@ class ParallelStep(CompiledStep):
         go, gradient = self._goes(terms, halted), _sum(rows[:, self._shard])
         if self._grad_clip:
             gradient = gradient * (self._grad_clip / (_sum(rows).square().sum().sqrt() + 1e-6)).clamp(max=1)
-        for count in self._counts:
-            count.add_(go)
+        self._counts.add_(go)
         weights, mean, square = self._shards
         self._adam(weights, gradient, mean, square, go, factors)
 
