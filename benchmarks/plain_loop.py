@@ -81,17 +81,14 @@ def train_epoch(
     loader: DataLoader[tuple[Tensor, Tensor]],
     optimizer: torch.optim.Optimizer,
     *,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     squared: bool = False,
-    warmup_lr: float = 0.0,
 ) -> float:
-    """One pass over the training images; returns the mean loss per image. A `warmup_lr` is grown to over the pass."""
+    """One pass over the training images; returns the mean loss per image."""
     device = next(model.parameters()).device
     model.train()
     train_loss, images = 0.0, 0
-    for step, (image, _) in enumerate(loader):
-        if warmup_lr:
-            for group in optimizer.param_groups:
-                group["lr"] = warmup_lr * (step + 0.5) / len(loader)
+    for image, _ in loader:
         x = image.to(device)
         optimizer.zero_grad()
         recon_x, mu, logvar = model(x)
@@ -100,6 +97,8 @@ def train_epoch(
         train_loss += loss.item()
         images += len(x)
         optimizer.step()
+        if scheduler:
+            scheduler.step()
     return train_loss / images
 
 

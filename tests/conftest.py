@@ -12,7 +12,8 @@ import torch
 from small_runs import DRAWING, ROOT, SAVING, idx_bytes, real_figures, real_pictures, replaced, run_main
 
 from vae.data import download
-from vae.data.idx import DIGESTS, DataError
+from vae.data.errors import DataError
+from vae.data.idx import DIGESTS
 
 torch.set_num_threads(1)  # these nets are too small to share, and a busy machine makes threads wait for each other
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "inductor"))  # compiled once, for all
@@ -21,6 +22,14 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "i
 def pytest_xdist_auto_num_workers(config):
     """Two workers, as many as the tests are measured with; none for a single test, which is quicker alone."""
     return 0 if any("::" in argument for argument in config.args) else 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Decoded images are kept in a folder of the tests', and not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

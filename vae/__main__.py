@@ -1,5 +1,7 @@
 """The program: `vae`, `python -m vae` and `python main.py` are this `main`."""
 
+import atexit
+import gc
 import sys
 
 from vae.config.cli import parse_args, parse_command
@@ -14,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:  # this process is the program's own
         argv = sys.argv[1:]
         outlive_screen()
+        atexit.register(gc.freeze)  # else the interpreter ends by collecting torch's compiler, which takes seconds
     try:
         if options := parse_command(argv):
             require(options.name, *packages_of(options))

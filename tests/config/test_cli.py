@@ -30,7 +30,10 @@ BAD = [
     (["--latent_dim", "2.5"], "invalid int value"),
     (["--hidden_dims"], "expected at least one argument"),
     (["--hidden_dims", "512", "0"], "--hidden_dims 0"),
-    (["--dataset", "mnits"], "choose from auto, mnist, fashion_mnist, kmnist, digits, folder (did you mean mnist?)"),
+    (
+        ["--dataset", "mnits"],
+        "choose from auto, mnist, fashion_mnist, kmnist, digits, folder, arrays (did you mean mnist?)",
+    ),
     (["--device", "gpu"], "--device 'gpu': expected auto, cpu"),
     (["--epochs", "3"], "unknown flag --epochs (did you mean --num_epochs?)"),
     (["--dataset", "MNIST"], "(did you mean mnist?)"),

@@ -9,7 +9,7 @@ from vae.data import larochelle
 from vae.data.batches import shuffled_batches
 from vae.data.datasets import load_splits
 from vae.data.download import UnavailableError
-from vae.data.idx import DataError
+from vae.data.errors import DataError
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.system.errors import UsageError

@@ -1,8 +1,12 @@
+import errno
 import gc
 import io
 import json
 import os
 import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -12,10 +16,12 @@ from mutants import mutate
 from PIL import Image
 from small_runs import load_state, run_main
 
+from vae.data import cache, decode, workers
 from vae.data.datasets import load_splits
+from vae.data.errors import DataError
 from vae.data.folder import load_images
-from vae.data.idx import DataError
 from vae.data.own_images import prepare
+from vae.system.console import Console
 
 
 def paint(path, value, *, mode="L", size=(10, 10)):
@@ -206,19 +212,186 @@ def test_a_jpeg_is_read_whatever_its_suffix(tmp_path):
     assert len(everything(load(tmp_path))) == 8
 
 
-def test_reading_many_images_says_how_far_it_is(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("vae.data.folder.MANY", 5)
-    fill(tmp_path / "few", 5)
-    fill(tmp_path / "many", 12)
+@pytest.fixture
+def count_decoded(monkeypatch):
+    """How many pictures are decoded in this process, in a list of one."""
+    count, real = [0], decode._read
+
+    def read(path, bits):
+        count[0] += 1
+        return real(path, bits)
+
+    monkeypatch.setattr(decode, "_read", read)
+    return count
+
+
+@pytest.fixture
+def many_processes(monkeypatch):
+    """Any number of pictures is decoded by processes, three at a time."""
+    monkeypatch.setattr(workers, "ALONE", 2)
+    monkeypatch.setattr(workers, "BLOCK", 3)
+
+
+def test_a_folder_is_decoded_once_until_one_of_its_files_changes(tmp_path, count_decoded):
+    fill(tmp_path / "a", 6)
+    first = load(tmp_path, image_size=6)
+    assert count_decoded == [6] and torch.equal(everything(load(tmp_path, image_size=6)), everything(first))
+    assert count_decoded == [6] and first.train.is_mapped
+    load(tmp_path, image_size=4)
+    assert count_decoded == [12]  # at each size
+    load(tmp_path, image_size=6)
+    assert count_decoded == [12]  # which evict each other not
+    for number, change in enumerate(
+        (
+            lambda: paint(tmp_path / "a" / "01.png", 7),
+            lambda: os.utime(tmp_path / "a" / "01.png", (1, 1)),
+            lambda: paint(tmp_path / "a" / "new.png", 9),
+            lambda: (tmp_path / "a" / "new.png").unlink(),
+            lambda: (tmp_path / "a" / "02.png").rename(tmp_path / "a" / "00b.png"),
+        ),
+        start=1,
+    ):
+        before = count_decoded[0]
+        change()
+        splits = load(tmp_path, image_size=6)
+        assert count_decoded[0] - before == len(everything(splits)), number
+    assert 7 in everything(splits)
+
+
+def kept(root):
+    """The cached file of a folder's images, once it was loaded."""
+    before = set(cache.cache_dir().glob("*"))
+    load(root)
+    (path,) = set(cache.cache_dir().glob("*")) - before
+    return path
+
+
+def test_a_changed_folder_s_former_images_are_not_kept(tmp_path):
+    fill(tmp_path, 8)
+    first = kept(tmp_path)
+    paint(tmp_path / "00.png", 7)
+    assert kept(tmp_path).exists() and not first.exists()
+
+
+@pytest.mark.parametrize("harm", [lambda content: content[:-1], lambda content: b"", lambda content: b"x" + content])
+def test_a_half_written_or_damaged_cache_is_never_used(tmp_path, harm):
+    fill(tmp_path, 8)
+    path = kept(tmp_path)
+    whole = path.read_bytes()
+    path.unlink()  # it may be mapped
+    path.write_bytes(harm(whole))
+    assert sorted(everything(load(tmp_path))[:, 0, 0, 0].tolist()) == [20 * i for i in range(8)]
+    assert path.read_bytes() == whole
+
+
+def test_what_a_killed_process_leaves_in_the_cache_is_removed(tmp_path):
+    fill(tmp_path, 8)
+    path = kept(tmp_path)
+    path.rename(path.with_name(f".{path.name}.4711.tmp"))
+    load(tmp_path)
+    assert path.exists() and not list(path.parent.glob(f".{path.name}.*"))
+
+
+def test_where_nothing_can_be_kept_images_are_decoded_into_memory(tmp_path, monkeypatch, caplog, count_decoded):
+    fill(tmp_path / "images", 8)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VAE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with caplog.at_level("INFO", "vae"):
-        load(tmp_path / "few")
-        assert not caplog.messages
-        load(tmp_path / "many")
-    assert caplog.messages == [
-        f"reading 12 images below {tmp_path / 'many'} ...",
-        "5 of 12 images read ...",
-        "10 of 12 images read ...",
-    ]
+        for _ in range(2):
+            splits = load(tmp_path / "images", binarize="threshold")
+    assert count_decoded == [16] and everything(splits).unique().tolist() == [0, 255]
+    assert "decoded images are not kept, so they take memory" in caplog.text
+
+
+def test_a_disk_without_room_is_known_before_images_are_written(tmp_path, monkeypatch, count_decoded):
+    """A mapped file can't report a full disk: writing to it would end the process."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fill(tmp_path, 8)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert len(everything(load(tmp_path, binarize="threshold"))) == 8 and count_decoded == [8]
+
+
+def test_processes_that_start_at_once_decode_a_folder_once(tmp_path, caplog, count_decoded):
+    fill(tmp_path, 8)
+    with cache.wait_for_lock(kept(tmp_path).with_suffix(".lock"), waiting_for=""):
+        pass  # the lock's file goes with it
+    assert not list(cache.cache_dir().glob("*.lock"))
+    paint(tmp_path / "00.png", 1)
+    with ThreadPoolExecutor(4) as threads:
+        splits = list(threads.map(lambda _: load(tmp_path), range(4)))
+    assert count_decoded == [16] and all(torch.equal(it.test.images, splits[0].test.images) for it in splits)
+
+
+def test_processes_decode_the_same_images_as_one_does(tmp_path, many_processes, monkeypatch, count_decoded):
+    """Grey, with 16-bit greys of unlike depth, and in colour from the middle on."""
+    for name, grey in {"bright": 250, **{f"dark {i}": 40 for i in range(5)}}.items():
+        path = tmp_path / "grey" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((10, 10), grey << 4, dtype=np.uint16)).save(path)
+    fill(tmp_path / "colour", 20)
+    paint(tmp_path / "colour" / "07.png", (255, 0, 10), mode="RGB")
+    monkeypatch.setattr("vae.data.folder.PROBED", 1)
+    images = {name: everything(load(tmp_path / name)) for name in ("grey", "colour")}
+    assert count_decoded == [5]  # dark ones, once more
+    assert sorted(images["grey"][:, 0, 0, 0].tolist()) == [40] * 5 + [250] and images["colour"].shape[1] == 3
+    monkeypatch.setattr(workers, "ALONE", 1000)
+    monkeypatch.setenv("VAE_CACHE_DIR", str(tmp_path / "cache"))
+    for name, decoded in images.items():
+        assert torch.equal(everything(load(tmp_path / name)), decoded)
+
+
+def test_all_that_processes_cannot_use_is_named(tmp_path, many_processes):
+    fill(tmp_path, 9)
+    truncated(tmp_path / "torn.png")
+    with pytest.raises(DataError, match=r"torn\.png is damaged"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("phase", ["before", "amid"])
+def test_a_decoding_process_that_is_killed_ends_the_run_with_a_line(tmp_path, many_processes, monkeypatch, phase):
+    fill(tmp_path, 9)
+    real = workers._Worker.decode
+
+    def killed(self, *arguments, **options):
+        if phase == "before":
+            self._process.kill()
+            self._process.wait()
+        else:
+            self._process.send_signal(signal.SIGSTOP)
+            Timer(0.2, self._process.kill).start()
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(workers._Worker, "decode", killed)
+    with pytest.raises(DataError, match="a process that decodes images was ended"):
+        load(tmp_path)
+
+
+def test_ctrl_c_ends_the_processes_that_decode(tmp_path, many_processes, monkeypatch):
+    fill(tmp_path, 12)
+    started, end = [], workers._Worker.end
+    monkeypatch.setattr(workers._Worker, "end", lambda self: (started.append(self), end(self)))
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "raise_if_stopped", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load(tmp_path)
+    assert started and all(worker._process.returncode is not None for worker in started)
+    assert not list(cache.cache_dir().glob(".*.tmp"))
+
+
+def test_decoding_shows_a_bar_on_the_console(tmp_path, monkeypatch):
+    fill(tmp_path, 8)
+    counts = []
+    monkeypatch.setattr(Console, "start_bar", lambda self, total, **options: counts.append(total))
+    monkeypatch.setattr(Console, "advance", lambda self, count: counts.append(-count))
+    with Console():
+        load(tmp_path)
+    assert counts[0] == 8 and sum(counts) == 0 and Console.active is None
 
 
 def test_a_picture_runs_no_program_whatever_its_name_hides(tmp_path, monkeypatch):
@@ -292,7 +465,7 @@ def test_a_mutated_picture_is_used_or_refused_in_one_line(tmp_path, capfd):
         path.write_bytes(mutate(content, rng))
         for read in (
             lambda: prepare(path, dataset="mnist", image_shape=(1, 28, 28)),  # noqa: B023
-            lambda: load_images([(path, "")], (), root=tmp_path, size=28, channels=3),  # noqa: B023
+            lambda: load_images([path], root=tmp_path, size=28),  # noqa: B023
         ):
             try:
                 read()

@@ -9,7 +9,8 @@ from small_runs import idx_bytes
 from vae.data import idx
 from vae.data.datasets import load_splits
 from vae.data.download import load_idx_set
-from vae.data.idx import DIGESTS, FILES, DataError, decode
+from vae.data.errors import DataError
+from vae.data.idx import DIGESTS, FILES, decode
 from vae.system import memory
 
 LABELS, IMAGES = np.arange(6), np.zeros((6, 28, 28))

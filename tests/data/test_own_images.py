@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
-from vae.data.idx import DataError
+from vae.data.errors import DataError
 from vae.data.own_images import find, prepare
 from vae.system.errors import UsageError
 

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from vae.config.presets import configure
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.model.build import build_model, load_model, start_from_images
 from vae.system import weights
 from vae.system.checkpoint import CheckpointError
@@ -21,7 +22,10 @@ def test_only_a_conditional_model_has_class_inputs():
     assert conditional.encoder.body[0].in_features == 794 and conditional.decoder.body[0].in_features == 12
 
 
-@pytest.mark.parametrize(("dataset", "fix"), [("folder", "class subfolders"), ("mnist", "files into mine/MNIST/raw")])
+@pytest.mark.parametrize(
+    ("dataset", "fix"),
+    [("folder", "class subfolders"), ("arrays", "save labels"), ("mnist", "files into mine/MNIST/raw")],
+)
 def test_a_conditional_model_without_labels_says_where_to_get_them(dataset, fix):
     config = configure({"conditional": True, "dataset": dataset, "data_dir": "mine"})
     with pytest.raises(UsageError, match=fix):
@@ -34,7 +38,7 @@ def test_a_mean_bias_is_the_logit_of_the_mean_image(arch):
     model = build_model(config, image_shape=(1, 28, 28), num_classes=10)
     images = torch.randint(0, 256, (20, 1, 28, 28), dtype=torch.uint8)
     images[:, :, :14] = 0  # always black
-    start_from_images(model, images, config)
+    start_from_images(model, Split(images, torch.zeros(20, dtype=torch.int64)), config)
     logit = torch.logit(to_pixels(images).mean(0), eps=0.001)
     if arch == "mlp":
         torch.testing.assert_close(model.decoder.head.bias, logit.flatten())
@@ -47,7 +51,7 @@ def test_pseudo_inputs_start_as_training_images_of_the_run_s_seed():
     images = torch.randint(10, 245, (20, 1, 28, 28), dtype=torch.uint8)
     models = [build_model(config, image_shape=(1, 28, 28), num_classes=10) for _ in range(2)]
     for model in models:
-        start_from_images(model, images, config)
+        start_from_images(model, Split(images, torch.zeros(20, dtype=torch.int64)), config)
     assert torch.equal(models[0].prior.pseudo_logits, models[1].prior.pseudo_logits)
     pixels = torch.sigmoid(models[0].prior.pseudo_logits)
     distances = (pixels.flatten(1).unsqueeze(1) - to_pixels(images).flatten(1)).abs().amax(-1)

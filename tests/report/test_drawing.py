@@ -89,7 +89,7 @@ def test_a_drawing_is_prepared_as_the_data_set_is(splits):
     assert digits["word"] == "digit" and 4 < digits["pen"] <= 5.6
     mnist = described(model, replace(splits, name="mnist"))
     assert (mnist["box"], mnist["mass"]) == (20, True) and "as MNIST's digits" in mnist["note"]
-    photos = splits.map(lambda split: replace(split, images=255 - split.images))
+    photos = splits.map(lambda split: split.convert(lambda images: 255 - images))
     folder = described(model, replace(photos, name="folder", class_names=()))
     assert (folder["box"], folder["light"], folder["word"]) == (None, True, "picture")
 

@@ -15,7 +15,7 @@ from small_runs import load_state, run_main
 from vae import Trained, open_run
 from vae.config.options import COMMANDS
 from vae.data.datasets import load_splits
-from vae.data.download import DataError
+from vae.data.errors import DataError
 from vae.data.pixels import to_pixels
 from vae.evaluation.elbo import posterior
 from vae.system.errors import UsageError

@@ -1,5 +1,6 @@
 """What is too large for the memory is refused in one line before it is allocated; what fits is not."""
 
+import platform
 import resource
 import subprocess
 import sys
@@ -83,3 +84,16 @@ def test_where_the_system_doesn_t_say_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(Path, "read_text", missing)
     assert memory.available(torch.device("cpu")) is None is memory.available(torch.device("mps"))
     memory.require(1e30, "all of it")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="glibc's allocator")
+def test_memory_that_was_freed_is_used_again_without_the_system():
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.ones(2**22) for _ in range(8)]  # of 16 MB
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    memory.keep_freed()
+    faults()
+    assert faults() < 8192  # of 32,768 pages: the blocks may come to lie elsewhere once

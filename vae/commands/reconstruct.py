@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae.commands.session import Session, class_slug, file_stem
 from vae.config.options import Reconstruct
-from vae.data.idx import DataError
+from vae.data.errors import DataError
 from vae.data.own_images import ORIGINAL_SIZE
 from vae.data.pixels import enlarge
 from vae.evaluation.elbo import EVAL_SEED

@@ -16,7 +16,8 @@ from vae.system.errors import UsageError
 from vae.system.files import FileError
 from vae.system.wording import plural
 
-DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", "folder")
+OWN = ("folder", "arrays")  # data sets of people's own, at --data_dir
+DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", *OWN)
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")
 SEED_MAX = 2**63 - 1
 PLACES = ("run_name", "output_dir", "log_dir", "overwrite", "quiet")  # a repetition of a run has its own
@@ -38,9 +39,11 @@ class Config:
     preset: str = knob("mlp-2d", "preset to start from; --list_presets shows all", group="preset", metavar="NAME")
 
     dataset: str = data_knob("auto", "auto: MNIST, or digits if it can't be downloaded", choices=DATASETS)
-    data_dir: str = data_knob("data", "folder of data sets, or of your images (--dataset folder)", metavar="DIR")
+    data_dir: str = data_knob(
+        "data", "folder of data sets, of your images (--dataset folder), or an .npz or .npy (arrays)", metavar="PATH"
+    )
     val_split: float = data_knob(0.0, "fraction of training images held out to choose best.pt", low=0, below=1)
-    image_size: int = data_knob(28, "height and width that images are resized to", low=4, high=256)
+    image_size: int = data_knob(28, "height and width that images are scaled to, cropped to squares", low=4, high=256)
     binarize: str = data_knob(
         "none",
         "make pixels 0 or 1: dynamic draws them anew every epoch, static draws them once, threshold cuts at 0.5",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vae.config.options import Compare, Embed, Evaluate, Export, List, Options, Reconstruct, Report
+from vae.config.options import Compare, Embed, Evaluate, List, Options, Reconstruct, Report
 
-MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm")
-TRAINING = (*MODEL, "torchvision", "scipy", "scikit-learn", "tensorboard", "jinja2", "filelock")
+MODEL = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "filelock")
+TRAINING = (*MODEL, "torchvision", "scipy", "scikit-learn", "tensorboard", "jinja2")
 
 
 def packages_of(options: Options) -> tuple[str, ...]:
@@ -17,6 +17,6 @@ def packages_of(options: Options) -> tuple[str, ...]:
         packages += ("scipy",)
     if isinstance(options, Evaluate) or (isinstance(options, Embed) and options.picture != "none"):
         packages += ("scikit-learn", "scipy")
-    if isinstance(options, Compare | Export | List):
+    if isinstance(options, Compare | List):
         packages += ("filelock",)
     return packages

@@ -30,9 +30,7 @@ def shuffled_batches(
         x (B, C, H, W) float32 in [0, 1], its labels (B,) and the batch's size in all processes, which is smaller than
         `batch_size` in the last one.
     """
-    order = torch.randperm(len(split), generator=generator, device=split.images.device)
-    images = split.images.flatten(1)  # gathering whole rows is five times as fast
+    order = torch.randperm(len(split), generator=generator, device=split.device)
     for batch in order.split(batch_size):
         index = processes.shard(batch)
-        x = to_pixels(images.index_select(0, index).unflatten(1, split.images.shape[1:]))
-        yield x, split.labels[index], len(batch)
+        yield to_pixels(split.gather(index)), split.labels[index], len(batch)

@@ -11,17 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae.data.arrays import load_arrays
 from vae.data.download import FOLDERS, UnavailableError, load_idx_set
+from vae.data.errors import DataError
 from vae.data.folder import load_folder
-from vae.data.idx import FILES, DataError, find_idx_files, read_idx_set
+from vae.data.idx import FILES, find_idx_files, read_idx_set
 from vae.data.larochelle import COUNTS, find_labels, have_static_files, read_amat
-from vae.data.pixels import BINARIZE_SEED, draw_once, resize, threshold
+from vae.data.prepare import check_counts, hold_out_test, prepare
 from vae.data.splits import CLASS_NAMES, TITLES, Split, Splits
-from vae.system import memory
 from vae.system.errors import UsageError, plain
 from vae.system.extras import require
-
-TEST_FRACTION, MIN_TEST = 0.1, 4  # of a folder of images without a test set: the part held out; and the least of any
 
 
 def would_download(dataset: str, data_dir: Path, *, binarize: str) -> bool:
@@ -45,7 +44,7 @@ def load_splits(
 
     Args:
         dataset: `auto` is MNIST or, only if that is unavailable, the digits, with the reason in `fallback`.
-        data_dir: where files are read and downloaded to; with `folder`, the folder of images.
+        data_dir: where files are read and downloaded to; with `folder`, the folder of images; with `arrays`, the file.
         val_split: fraction of the training set to hold out, in [0, 1).
         seed: seed of the choice of the held-out images.
         image_size: height and width of the images that are returned.
@@ -59,17 +58,13 @@ def load_splits(
         if val_split or image_size != 28:
             raise UsageError("Larochelle & Murray's files are 28×28 and split already: no --val_split, no --image_size")
         return _larochelle_murray(data_dir)
-    if dataset == "folder":
+    if dataset == "arrays":
+        splits = load_arrays(data_dir, image_size=image_size, seed=seed)
+    elif dataset == "folder":
         splits = _load_folder(data_dir, size=image_size, seed=seed)
     else:
         splits = _load_named(dataset, data_dir)
-    count = len(splits.train) + len(splits.test)
-    memory.require(count * splits.image_shape[0] * image_size**2, f"--image_size {image_size}: {count:,} images")
-    splits = splits.map(lambda split: replace(split, images=resize(split.images, image_size)))
-    splits = _make_binary(splits, binarize)
-    if val_split:
-        splits = _hold_out_val(splits, val_split, seed)
-    return _draw_scored(splits) if binarize == "dynamic" else splits
+    return prepare(splits, val_split=val_split, seed=seed, image_size=image_size, binarize=binarize)
 
 
 def _load_folder(root: Path, *, size: int, seed: int) -> Splits:
@@ -81,14 +76,11 @@ def _load_folder(root: Path, *, size: int, seed: int) -> Splits:
         train, test = _pair(read_idx_set(paths))
         values, labels = torch.cat([train.labels, test.labels]).unique(return_inverse=True)
         class_names = tuple(map(str, values.tolist()))
-        train, test = replace(train, labels=labels[: len(train)]), replace(test, labels=labels[len(train) :])
+        parts = [replace(train, labels=labels[: len(train)]), replace(test, labels=labels[len(train) :])]
     else:
-        loaded, class_names = load_folder(root, size=size)
-        train = Split(*loaded[0])
-        count = max(MIN_TEST, round(len(train) * TEST_FRACTION))
-        train, test = (train, Split(*loaded[1])) if len(loaded) == 2 else train.hold_out(count, seed=seed)
-    if not len(train) or len(test) < MIN_TEST:
-        raise DataError(f"{root} holds too few images: at least {MIN_TEST} to test with, and some to train on")
+        parts, class_names = load_folder(root, size=size)
+    train, test = parts if len(parts) == 2 else hold_out_test(*parts, seed=seed, source=root)
+    check_counts(train, test, source=root)
     return Splits("folder", train, None, test, class_names, title=plain(root.resolve().name) or "folder")
 
 
@@ -131,36 +123,6 @@ def _load_digits() -> tuple[Split, Split]:
     labels = torch.from_numpy(data.target).long()
     train, test = train_test_split(range(len(labels)), test_size=360, stratify=data.target, random_state=0)
     return Split(images[train], labels[train]), Split(images[test], labels[test])
-
-
-def _make_binary(splits: Splits, binarize: str) -> Splits:
-    """Apply `threshold` and `static`: before any images are held out, so that each is the same in every run."""
-    if binarize == "threshold":
-        return splits.map(lambda split: replace(split, images=threshold(split.images)))
-    if binarize == "static":
-        train, test = _draw(splits.train, BINARIZE_SEED), _draw(splits.test, BINARIZE_SEED + 1)
-        return replace(splits, train=train, test=test, note=f"drawn here with seed {BINARIZE_SEED}")
-    return splits
-
-
-def _hold_out_val(splits: Splits, fraction: float, seed: int) -> Splits:
-    total = len(splits.train)
-    count = round(total * fraction)
-    if not 0 < count < total:
-        raise UsageError(f"--val_split {fraction} of {total} images holds out {count}: too few on one side")
-    train, val = splits.train.hold_out(count, seed=seed)
-    return replace(splits, train=train, val=val)
-
-
-def _draw_scored(splits: Splits) -> Splits:
-    """For `dynamic`, draw the images that are scored, once; training images stay grey and are drawn per batch."""
-    val = _draw(splits.val, BINARIZE_SEED) if splits.val else None
-    note = f"test images drawn once with seed {BINARIZE_SEED}"
-    return replace(splits, val=val, test=_draw(splits.test, BINARIZE_SEED), note=note)
-
-
-def _draw(split: Split, seed: int) -> Split:
-    return replace(split, images=draw_once(split.images, seed=seed))
 
 
 def _larochelle_murray(data_dir: Path) -> Splits:

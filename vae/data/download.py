@@ -26,7 +26,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vae.data.idx import FILES, MAX_BYTES, DamagedError, DataError, decode_set, find_idx_files, read_idx_set, unpack
+from vae.data.errors import DamagedError, DataError
+from vae.data.idx import FILES, MAX_BYTES, decode_set, find_idx_files, read_idx_set, unpack
 from vae.system.files import FileError, write_atomic
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae.data.errors import DamagedError, DataError
 from vae.system import memory
-from vae.system.errors import UserError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIDE = 28  # height and width of every image
@@ -45,14 +45,6 @@ DIGESTS = {
         "t10k-labels-idx1-ubyte": "9f55f451c0988b028eccdf7d5cc265ab",
     },
 }
-
-
-class DataError(UserError):
-    """A damaged data file, or a data set that is not available."""
-
-
-class DamagedError(DataError):
-    """A file whose content is not what it should be."""
 
 
 def find_idx_files(raw: Path) -> dict[str, Path]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vae.data.download import FOLDERS, load_idx_set
-from vae.data.idx import FILES, GZIP, DataError, find_idx_files
+from vae.data.errors import DataError
+from vae.data.idx import FILES, GZIP, find_idx_files
 
 logger = logging.getLogger(__name__)
 

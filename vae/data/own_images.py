@@ -15,8 +15,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vae.data.folder import fit_square, list_images, read_upright
-from vae.data.idx import DataError
+from vae.config.config import OWN
+from vae.data.decode import fit_square, read_upright
+from vae.data.errors import DataError
+from vae.data.folder import list_images
 from vae.data.ink import find_ink, place
 from vae.data.pixels import resize, threshold, to_pixels
 from vae.system.errors import UsageError
@@ -89,8 +91,8 @@ def prepare(
 
     Args:
         picture: any, of which a file's EXIF rotation is applied.
-        dataset: `folder` crops and scales as that data set does. All others look for ink on a plain background and
-            make it light on black: `mnist` centres its mass and leaves a margin, the others let it fill the image.
+        dataset: for people's own, the picture is cropped and scaled. For all others, ink is looked for on a plain
+            background and made light on black: for `mnist` centred by mass with a margin, else filling the image.
         image_shape: (C, H, W) of the model.
         binary: round pixels to 0 and 1, for models of binary images.
 
@@ -100,7 +102,7 @@ def prepare(
     path = picture if isinstance(picture, Path) else Path(getattr(picture, "filename", "") or "image")
     picture = _opaque(read_upright(picture) if isinstance(picture, Path) else picture)
     inverted, notes = False, []
-    if dataset == "folder":
+    if dataset in OWN:
         image = torch.tensor(fit_square(picture, size=image_shape[1], channels=image_shape[0]))[None]
     else:
         ink = find_ink(picture, solid=dataset in SOLID)

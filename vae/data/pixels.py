@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vae.data.splits import Split
+
 BINARIZE_SEED = 0  # of every draw that is made once: runs of all seeds see the same binary images
-CHUNK = 10_000  # images drawn at a time; another number would change the draw
-RESIZE_CHUNK = 1000  # images resized at a time, to bound the memory that floats take
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -23,11 +23,16 @@ def resize(images: Tensor, size: int) -> Tensor:
     """Scale uint8 images (N, C, H, W) to (N, C, size, size), bilinear with antialiasing."""
     if images.shape[-2:] == (size, size):
         return images
-    chunks = [
-        F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True).round().to(torch.uint8)
-        for chunk in images.split(RESIZE_CHUNK)
-    ]
-    return torch.cat(chunks)
+    scaled = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    return scaled.round().to(torch.uint8)
+
+
+def crop_square(images: Tensor) -> Tensor:
+    """Cut images (N, C, H, W) to a square about their centre."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
 
 
 def enlarge(pixels: Tensor, size: int) -> Tensor:
@@ -40,8 +45,11 @@ def threshold(images: Tensor) -> Tensor:
     return (images > 127).to(torch.uint8).mul_(255)
 
 
-def draw_once(images: Tensor, *, seed: int) -> Tensor:
-    """Draw b ~ Bernoulli(x) once, as uint8 images of 0 and 255."""
+def draw_once(split: Split, *, seed: int) -> Split:
+    """Draw b ~ Bernoulli(x) once for every image, as uint8 images of 0 and 255."""
     generator = torch.Generator().manual_seed(seed)
-    chunks = [torch.bernoulli(to_pixels(chunk), generator=generator).to(torch.uint8) for chunk in images.split(CHUNK)]
-    return torch.cat(chunks).mul_(255)
+
+    def draw(images: Tensor) -> Tensor:
+        return torch.bernoulli(to_pixels(images.cpu()), generator=generator).to(torch.uint8).mul_(255)
+
+    return split.convert(draw)

@@ -121,13 +121,13 @@ def _untrained(splits: Splits) -> Classifier:
     """A classifier with weights of seed 0; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Classifier(splits.image_shape, len(splits.class_names)).to(splits.train.images.device)
+        return Classifier(splits.image_shape, len(splits.class_names)).to(splits.train.device)
 
 
 def _train(model: Classifier, train: Split) -> None:
     """AdamW with a one-cycle schedule and batches of seed 0; leaves the model in eval mode."""
     epochs = max(EPOCHS, math.ceil(LEAST_IMAGES / len(train)))
-    generator = torch.Generator(train.images.device).manual_seed(0)
+    generator = torch.Generator(train.device).manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
     steps = epochs * math.ceil(len(train) / BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.2)

@@ -59,12 +59,13 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: Proc
         processes: they share the images, and each returns the scores of the whole split.
     """
     model.eval()
-    device = split.images.device
+    device = split.device
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device scores with the same noise
     noise = torch.randn(len(split), model.latent_dim, generator=generator).to(device)
     per_image = torch.zeros(len(split), 2 + 2 * model.latent_dim, device=device)  # recon, kl, kl_per_dim, mu
-    for index in processes.shard(torch.arange(len(split), device=device)).split(CHUNK):
-        x = to_pixels(split.images[index])
+    chunk = split.chunk_size(CHUNK)
+    for index in processes.shard(torch.arange(len(split), device=device)).split(chunk):
+        x = to_pixels(split.gather(index))
         output = model(x, split.labels[index], noise[index])
         terms = torch.stack([model.recon(output.logits, x), model.kl(output)], dim=1)  # (B, 2)
         per_image[index] = torch.cat([terms, gaussian_kl_per_dim(output.mu, output.logvar), output.mu], dim=1)
@@ -83,7 +84,7 @@ def least_recon(split: Split, recon_loss: str) -> float | None:
     """
     if recon_loss != "bce":
         return None
-    chunks = map(to_pixels, split.images.split(CHUNK))
+    chunks = (to_pixels(images) for images, _ in split.chunks(CHUNK))
     return sum(F.binary_cross_entropy(x, x, reduction="sum").item() for x in chunks) / len(split)
 
 
@@ -126,8 +127,8 @@ def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
         EvaluationError: the KL from a standard normal is not finite, so neither are squares of distances.
     """
     model.eval()
-    chunks = zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True)
-    mu, logvar = map(torch.cat, zip(*(model.encode(to_pixels(images), y) for images, y in chunks), strict=True))
+    codes = (model.encode(to_pixels(images), y) for images, y in split.chunks(CHUNK))
+    mu, logvar = map(torch.cat, zip(*codes, strict=True))
     if not gaussian_kl(mu, logvar).isfinite().all():
         raise EvaluationError("this model is useless: its latents are too large, or no numbers at all")
     return mu, logvar

@@ -63,12 +63,12 @@ def importance_bounds(
     """
     model.eval()
     if logits_at_once is None:
-        logits_at_once = LOGITS_AT_ONCE if split.images.device.type == "cpu" else GPU_LOGITS_AT_ONCE
+        logits_at_once = LOGITS_AT_ONCE if split.device.type == "cpu" else GPU_LOGITS_AT_ONCE
     size, turn = len(split), BLOCK_IMAGES * processes.world_size
-    per_image = torch.zeros(len(ImageBounds._fields), size, dtype=torch.float64, device=split.images.device)
+    per_image = torch.zeros(len(ImageBounds._fields), size, dtype=torch.float64, device=split.device)
     for first in range(BLOCK_IMAGES * processes.rank, size, turn):
         index, here = first // BLOCK_IMAGES, slice(first, first + BLOCK_IMAGES)
-        images = split.images[here]
+        images = split.gather(torch.arange(first, min(first + BLOCK_IMAGES, size)))
         block = _Block(model, to_pixels(images), split.labels[here], chunk=max(1, logits_at_once // images.numel()))
         for start in range(0, num_samples, BLOCK_SAMPLES):
             count = min(BLOCK_SAMPLES, num_samples - start)

@@ -59,7 +59,7 @@ def evaluate_all(
     """
     model.eval()
     if binarize == "dynamic":  # training images are drawn once, as the test images are
-        splits = replace(splits, train=_binarised(splits.train))
+        splits = replace(splits, train=draw_once(splits.train, seed=BINARIZE_SEED))
     draws = plural(num_importance_samples, "sample")
     scores: dict[str, Any] = {
         "dataset": splits.title,
@@ -94,14 +94,10 @@ def num_decoded(model: VAE, splits: Splits, *, binarize: str, num_importance_sam
     return len(_scored_splits(model, splits.test, binarize)) * len(splits.test) * num_importance_samples
 
 
-def _binarised(split: Split) -> Split:
-    return Split(draw_once(split.images.cpu(), seed=BINARIZE_SEED).to(split.images.device), split.labels)
-
-
 def _scored_splits(model: VAE, test: Split, binarize: str) -> dict[str, Split]:
     """The test images; for a Bernoulli of grey pixels also a binary draw of them, of which it is a true likelihood."""
-    grey = binarize == "none" and model.recon_loss == "bce" and test.images.shape[1] == 1
-    return {"test": test, "test_binarised": _binarised(test)} if grey else {"test": test}
+    grey = binarize == "none" and model.recon_loss == "bce" and test.image_shape[0] == 1
+    return {"test": test, "test_binarised": draw_once(test, seed=BINARIZE_SEED)} if grey else {"test": test}
 
 
 def likelihood_scores(model: VAE, bounds: ImageBounds, num_samples: int) -> dict[str, Any]:

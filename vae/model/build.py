@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vae.config.config import Config, stored_config
 from vae.data.download import FOLDERS
 from vae.data.pixels import to_pixels
+from vae.data.splits import Split
 from vae.model.networks import MLPDecoder
 from vae.model.priors import VampPrior
 from vae.model.vae import VAE
@@ -32,7 +32,8 @@ def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classe
     """
     if config.conditional and not num_classes:
         raw = Path(config.data_dir) / FOLDERS["mnist"] / "raw"
-        fix = "use class subfolders" if config.dataset == "folder" else f"put MNIST's files into {raw}"
+        ways_out = {"folder": "use class subfolders", "arrays": "save labels beside the images"}
+        fix = ways_out.get(config.dataset, f"put MNIST's files into {raw}")
         raise UsageError(f"--conditional needs labels, and these images have none: {fix}")
     return VAE(
         config.latent_dim,
@@ -52,17 +53,18 @@ def build_model(config: Config, *, image_shape: tuple[int, int, int], num_classe
 
 
 @torch.no_grad()
-def start_from_images(model: VAE, images: Tensor, config: Config) -> None:
-    """Initialise the pseudo-inputs and, with `--mean_bias`, the output bias from training images, uint8 (N, C, H, W).
+def start_from_images(model: VAE, split: Split, config: Config) -> None:
+    """Initialise the pseudo-inputs and, with `--mean_bias`, the output bias from training images.
 
     The bias is the logit of the mean image, so that training starts from a decoder that draws it.
     """
     if isinstance(model.prior, VampPrior):
         count = len(model.prior.pseudo_logits)
-        index = torch.randint(len(images), (count,), generator=torch.Generator().manual_seed(config.seed))
-        model.prior.start_from(to_pixels(images[index.to(images.device)]))
+        index = torch.randint(len(split), (count,), generator=torch.Generator().manual_seed(config.seed))
+        model.prior.start_from(to_pixels(split.gather(index)))
     if config.mean_bias:
-        mean = images.double().mean(0) / 255  # (C, H, W)
+        total = torch.stack([images.sum(0) for images, _ in split.chunks()]).sum(0)  # of whole numbers, so it is exact
+        mean = total.double() / len(split) / 255  # (C, H, W)
         logit = torch.logit(mean, eps=MEAN_EPS).float()
         if isinstance(model.decoder, MLPDecoder):
             model.decoder.head.bias.copy_(logit.flatten())

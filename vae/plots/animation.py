@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor
 
-from vae.data.folder import read_upright
+from vae.data.decode import read_upright
 from vae.plots.canvas import COLORS
 from vae.system.files import write_atomic
 

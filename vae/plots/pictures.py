@@ -175,7 +175,7 @@ class Pictures:
         """Draw samples from the prior; returns them, in [0, 1]."""
         model.eval()
         columns = self.classes or GRID
-        labels = torch.arange(self.classes, device=self.examples.images.device).repeat(GRID) if self.classes else None
+        labels = torch.arange(self.classes, device=self.examples.device).repeat(GRID) if self.classes else None
         generator = torch.Generator().manual_seed(self.seed)  # the same noise in every epoch
         samples = model.sample(GRID * columns, labels, generator=generator)
         figures.draw_grid(
@@ -247,7 +247,7 @@ class Pictures:
 
     def _manifold(self, model: VAE) -> tuple[Tensor, list[Tensor]]:
         """A grid over the two latents: their values (n, 2), and what it decodes to, for each class if conditional."""
-        count, device = MANIFOLD_PER_CLASS if self.classes else MANIFOLD, self.examples.images.device
+        count, device = MANIFOLD_PER_CLASS if self.classes else MANIFOLD, self.examples.device
         latents = model.prior.quantiles((torch.arange(count, device=device) + 0.5) / count)  # (count, 2)
         z1, z2 = latents.unbind(1)
         grid = torch.stack(torch.meshgrid(z1, z2.flip(0), indexing="xy"), dim=-1).flatten(0, 1)  # top row: highest z2

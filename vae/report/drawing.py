@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae.config.config import OWN
 from vae.data.ink import BOX, SIDE, stroke_width
 from vae.data.pixels import BINARIZE_SEED, to_pixels
 from vae.data.splits import Split, Splits
@@ -51,7 +52,7 @@ def describe(model: VAE, splits: Splits, *, binarize: str, reason: str = "") -> 
         "note": _note(splits.name, binarize, conditional=bool(model.num_classes), scored=len(scored)),
         "prior": prior,
         "likelihood": model.recon_loss,
-        "box": None if splits.name == "folder" else width * BOX // SIDE if splits.name == "mnist" else width,
+        "box": None if splits.name in OWN else width * BOX // SIDE if splits.name == "mnist" else width,
         "mass": splits.name == "mnist",
         "light": _edges(scored.images).float().mean().item() > 127.5,
         "pen": min(stroke_width(scored.images[:, 0].cpu().numpy()), WIDEST * width),
@@ -65,7 +66,7 @@ def describe(model: VAE, splits: Splits, *, binarize: str, reason: str = "") -> 
 
 def _note(dataset: str, binarize: str, *, conditional: bool, scored: int) -> str:
     """What is done to a drawing, and how it is scored."""
-    placed = {"mnist": "Centred and scaled as MNIST's digits were", "folder": "Scaled to the images' size"}
+    placed = {"mnist": "Centred and scaled as MNIST's digits were", **dict.fromkeys(OWN, "Scaled to the images' size")}
     prepared = placed.get(dataset, "Scaled to fill the image")
     drawn = ", made black and white by a fixed draw, as the test images were"
     prepared += {"none": "", "threshold": ", then rounded to black and white"}.get(binarize, drawn)

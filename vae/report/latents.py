@@ -60,7 +60,7 @@ def map_of(mu: Tensor, draws: Tensor, test: Split, *, max_points: int = MAX_POIN
         max_points: images on the map, at most.
     """
     centre, axes, titles = plane(mu)
-    pictures = sheet(test.images[: min(max_points, MAX_NUMBERS // mu.shape[1])])
+    pictures = sheet(test, min(max_points, MAX_NUMBERS // mu.shape[1]))
     mu, total = mu[: pictures["count"]], len(mu)
     places = (torch.cat([mu, draws]) - centre) @ axes.T
     corner, side = square(places)
@@ -109,5 +109,5 @@ def choose_starts(test: Split, mu: Tensor, *, classes: int) -> Starts:
     count = max(1, min(PER_CLASS, MAX_STARTS // classes)) if classes else PER_CLASS * 5
     members = [(labels == label).nonzero().flatten()[:count].tolist() for label in labels.unique()[:MAX_STARTS]]
     indices = torch.tensor([index for row in zip_longest(*members) for index in row if index is not None])
-    images = test.images[indices.to(test.images.device)].cpu()
+    images = test.gather(indices).cpu()
     return Starts(resize(images, min(THUMBNAIL, images.shape[-1])), mu[indices], labels[indices])

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from vae.data.pixels import resize
+from vae.data.splits import Split
 
 MAX_BYTES = 820_000  # of a sheet: 1.1 MB as base64
 SIDES = (28, 24, 20, 16)  # pixels along a picture's side: the first at which all images fit, else the last
@@ -24,25 +25,31 @@ SAMPLE = 1000  # images, evenly spaced, that tell how much room an image takes
 MAX_SIDE = 16_383  # pixels of a WebP
 
 
-def sheet(images: Tensor, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """As many of the images (N, C, H, W), uint8, as fit, row by row on a sheet: a `data:` address with its layout.
+def sheet(split: Split, max_images: int, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """As many of a split's first images as fit, row by row on a sheet: a `data:` address with its layout.
 
     Grey images are stored in LEVELS levels without a loss, others as WebP compresses photographs. Images larger than
     SIDES are scaled down.
     """
-    images = images.cpu()
-    sample = images[torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()]
-    for side in sorted({min(side, images.shape[-1]) for side in SIDES}, reverse=True):
-        room = len(_encode(resize(sample, side))) / len(sample)  # bytes an image
-        count = min(len(images), int(max_bytes / room), (MAX_SIDE // side) ** 2)
-        if count == len(images):
+    total = min(max_images, len(split))
+    sample = torch.linspace(0, total - 1, min(SAMPLE, total)).long()
+    for side in sorted({min(side, split.image_shape[-1]) for side in SIDES}, reverse=True):
+        room = len(_encode(_scaled(split, sample, side))) / len(sample)  # bytes an image
+        count = min(total, int(max_bytes / room), (MAX_SIDE // side) ** 2)
+        if count == total:
             break
-    content = _encode(resize(images[:count], side))
+    images = _scaled(split, torch.arange(count), side)
+    content = _encode(images)
     while len(content) > max_bytes and count > 1:
         count = int(0.95 * count * max_bytes / len(content))
-        content = _encode(resize(images[:count], side))
+        content = _encode(images[:count])
     address = "data:image/webp;base64," + base64.b64encode(content).decode()
     return {"source": address, "side": side, "columns": _columns(count), "count": count}
+
+
+def _scaled(split: Split, index: Tensor, side: int) -> Tensor:
+    """The images at `index`, scaled to squares of `side` pixels, on the CPU."""
+    return torch.cat([resize(split.gather(some), side).cpu() for some in index.split(split.chunk_size(SAMPLE))])
 
 
 def _columns(count: int) -> int:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae.config.config import Config, stored_config
+from vae.config.config import OWN, Config, stored_config
 from vae.runs.folders import Folders
 from vae.runs.record import last_row, read_description, read_metrics, read_text, started
 from vae.system.console import short_path
@@ -63,7 +63,7 @@ class RecordedRun:
         """The yardstick in a few letters, for a narrow column: `mnist grey`."""
         config = self.config
         size = f"{config.image_size}²" if config.image_size != 28 else ""
-        name = self.dataset if config.dataset == "folder" else config.dataset
+        name = self.dataset if config.dataset in OWN else config.dataset
         given = "given class" if config.conditional else ""
         return " ".join(filter(None, [name, PIXELS[config.binarize], LOSSES[config.recon_loss], size, given]))
 

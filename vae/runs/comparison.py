@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae.config import presets
+from vae.config.config import OWN
 from vae.runs.catalog import TERMS, RecordedRun
 from vae.runs.entries import Entry, Spread, group_by_seed
 from vae.system.console import duration
@@ -64,7 +65,7 @@ def notes(groups: Sequence[Group]) -> list[str]:
         runs = [run for entry in group.entries for run in entry.runs]
         if len(counts) > 1 and SAMPLES_DIFFER not in lines:
             lines.append(SAMPLES_DIFFER)
-        if runs[0].config.dataset == "folder" and len({run.config.seed for run in runs}) > 1:
+        if runs[0].config.dataset in OWN and len({run.config.seed for run in runs}) > 1:
             lines.append(DRAWN_TESTS)
         lines += [entry.unmeasured for entry in group.entries if entry.unmeasured]
     return lines

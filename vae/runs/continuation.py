@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config import Config
-from vae.config.config import stored_config
+from vae.config.config import OWN, stored_config
 from vae.data.datasets import would_download
 from vae.model.build import model_from_state
 from vae.runs import catalog, folders
@@ -127,9 +127,8 @@ def with_places(run_dir: Path, typed: Path, config: Config, given: dict[str, Any
     """
     paths, data_dir = (run_dir, Path.cwd() / typed), Path(config.data_dir)
     written = {"log_dir": Path(config.log_dir)}
-    if config.final_eval or would_download(
-        config.dataset, data_dir, binarize=config.binarize
-    ):  # a classifier, or a download
+    has_classifier = config.final_eval and config.dataset not in OWN
+    if has_classifier or would_download(config.dataset, data_dir, binarize=config.binarize):
         written["data_dir"] = data_dir
     unnamed = {
         name: short_path(place)

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae.config.config import Config, stored_config
 from vae.config.knobs import check_choice
 from vae.data.datasets import load_splits, would_download
-from vae.data.download import DataError
+from vae.data.errors import DataError
 from vae.data.pixels import draw_once
 from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
@@ -73,9 +73,9 @@ class Opened:
             return Path(self._data_dir)
         relative = self._state["places"].get("data_dir")
         if self.run_dir and relative is not None:
-            folder = Path(os.path.normpath(self.run_dir / relative))
-            if folder.is_dir():
-                return folder
+            place = Path(os.path.normpath(self.run_dir / relative))
+            if place.exists():
+                return place
         return Path(self.config.data_dir)
 
     @property
@@ -91,7 +91,7 @@ class Opened:
         if split is None:
             raise UsageError(f"split {name}: this run held out no images (--val_split)")
         if name == "train" and self.config.binarize == "dynamic":
-            return Split(draw_once(split.images.cpu(), seed=self.config.seed).to(self.device), split.labels)
+            return draw_once(split, seed=self.config.seed)
         return split
 
     @cached_property

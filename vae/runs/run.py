@@ -22,7 +22,7 @@ from vae.runs.folders import Folders, relative_to_run
 from vae.runs.opened import build_splits
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
-from vae.system import checkpoint, machine
+from vae.system import checkpoint, machine, memory
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, ProcessLostError
 from vae.system.files import FileError, take_lock, write_atomic, write_json
@@ -50,6 +50,7 @@ class Run:
     ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
+        memory.keep_freed()
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
         self._fastest = float("inf")  # seconds of an epoch

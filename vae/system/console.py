@@ -8,9 +8,10 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tqdm import tqdm
 
@@ -41,6 +42,8 @@ class Console:
     warnings.
     """
 
+    active: ClassVar[Console | None] = None  # the one whose `with` block is running
+
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         for stream in (sys.stdout, sys.stderr):
@@ -53,6 +56,7 @@ class Console:
         self._handler = _ConsoleHandler(self)
 
     def __enter__(self) -> Console:
+        self._outer, Console.active = Console.active, self
         logger = logging.getLogger("vae")
         self._level_before = logger.level
         logger.addHandler(self._handler)
@@ -60,6 +64,7 @@ class Console:
         return self
 
     def __exit__(self, *error: object) -> None:
+        Console.active = self._outer
         self.close_bar()
         logger = logging.getLogger("vae")
         logger.removeHandler(self._handler)
@@ -150,6 +155,24 @@ class Console:
         """Remove the bar and the status."""
         self._clear_status()
         self._bar.close()
+
+
+@contextmanager
+def progress(total: int, *, unit: str, title: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the console whose `with` block is running, if there is one.
+
+    Yields:
+        What counts more as done.
+    """
+    console = Console.active
+    if console is None:
+        yield lambda count: None
+        return
+    console.start_bar(total, unit=unit, title=title)
+    try:
+        yield console.advance
+    finally:
+        console.close_bar()
 
 
 def terminal_width() -> int:

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from vae.system.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
 
@@ -86,6 +89,34 @@ def take_lock(path: Path) -> Iterator[None]:
         if error.errno not in NO_LOCKS:
             raise FileError(f"can't write {path}: {error.strerror or error}") from None
         _remove_if_empty(path)
+    try:
+        yield
+    finally:
+        _remove_if_empty(path)
+        lock.release()
+
+
+@contextmanager
+def wait_for_lock(path: Path, *, waiting_for: str) -> Iterator[None]:
+    """Lock a file while the `with` block runs, once other processes are done; say so where that takes a while.
+
+    Nothing is locked on a file system without locks.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    from filelock import FileLock, Timeout  # imported here to keep --help fast
+
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            logger.info("waiting for %s ...", waiting_for)
+            lock.acquire(timeout=-1)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ class Learner:
 
     def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup) -> None:
         self.config, self.splits, self.processes = config, splits, processes
-        self.device = splits.train.images.device
+        self.device = splits.train.device
         self.epoch = 0
         self.num_classes = len(splits.class_names)
         shape, images = splits.image_shape, len(splits.train)
@@ -54,7 +54,7 @@ class Learner:
         self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
         with self._own_rng():
             self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
-        start_from_images(self.model, splits.train.images, config)
+        start_from_images(self.model, splits.train, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
@@ -116,9 +116,9 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """The learner's part of a checkpoint: tensors and plain Python."""
         return {
-            "model_state": self.eval_model.state_dict(),
-            "trained_state": {} if self._step.ema is None else self.model.state_dict(),
-            "optimizer_state": self._optimizer.state_dict(),
+            "model_state": _copy(self.eval_model.state_dict()),
+            "trained_state": {} if self._step.ema is None else _copy(self.model.state_dict()),
+            "optimizer_state": _copy(self._optimizer.state_dict()),
             "scaler_state": self._step.scaler.state_dict(),
             "latent_dim": self.model.latent_dim,
             "image_shape": list(self.model.image_shape),
@@ -156,6 +156,13 @@ class Learner:
                 self._generator.manual_seed(self.config.seed + self.epoch)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{source} doesn't fit: {str(error).splitlines()[0][:200]}") from None
+
+
+def _copy(state: Any) -> Any:
+    """A state whose tensors have memory of their own: a compiled step makes them views of larger ones."""
+    if isinstance(state, dict):
+        return {name: _copy(value) for name, value in state.items()}
+    return state.clone() if isinstance(state, torch.Tensor) else state
 
 
 def check_memory(

@@ -143,7 +143,7 @@ class TrainingStep:
         Raises:
             CompileError: this machine can't compile it.
         """
-        generator = torch.Generator(split.images.device)
+        generator = torch.Generator(split.device)
         x, y, size = next(shuffled_batches(split, self.config.batch_size, generator, processes=self.processes))
         x, eps = self.prepare(x, generator, size=size)
         settings: dict[str, Any] = {"size": size, "grad_clip": self.config.grad_clip}
