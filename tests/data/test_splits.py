@@ -40,6 +40,7 @@ def test_mapped_images_are_those_in_memory_whatever_is_done_with_them(mapped, in
         for one, other in zip(ours.hold_out(4, seed=2), theirs.hold_out(4, seed=2), strict=True):
             assert same(one, other)
         assert torch.equal(torch.cat([images for images, _ in ours.chunks(7)]), theirs.images)
+        assert torch.equal(ours.in_file_order().images, mapped.images[ours.rows.sort().values])
         batches = [list(shuffled_batches(split, 7, torch.Generator().manual_seed(3))) for split in (ours, theirs)]
         assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(*batches, strict=True))
         assert same(ours.convert(lambda images: 255 - images), theirs.convert(lambda images: 255 - images))

@@ -14,7 +14,7 @@ from vae.config import Config
 from vae.data.splits import Split
 from vae.model.build import build_model
 from vae.system.errors import UsageError
-from vae.training.compiled import should_compile
+from vae.training.compiled import CompiledStep, should_compile
 from vae.training.divergence import DivergedError
 from vae.training.epoch import train_epoch
 from vae.training.optimizer import build_optimizer
@@ -80,6 +80,16 @@ def test_the_compiled_step_trains_as_the_operations_do(recipe):
     torch.testing.assert_close(weights, expected_weights, rtol=1e-3, atol=1e-4)
     assert {float(state["step"]) for state in means.values()} == {24.0}
     torch.testing.assert_close(means, expected_means, rtol=1e-2, atol=1e-4)
+
+
+def test_counts_and_biases_are_one_vector_each_for_the_compiler_however_many_there_are():
+    """It takes a second for every two weights that have loops of their own."""
+    step, _ = begin(configured(**RECORD))
+    CompiledStep(torch.nn.Identity(), step.optimizer, size=10)
+    state = [step.optimizer.state[weights] for weights in step.model.parameters()]
+    biases = [entry for entry, weights in zip(state, step.model.parameters(), strict=True) if weights.ndim == 1]
+    for entries, name in ((state, "step"), (biases, "exp_avg"), (biases, "exp_avg_sq")):
+        assert len({entry[name].untyped_storage().data_ptr() for entry in entries}) == 1 < len(entries), name
 
 
 @needs_compiler

@@ -93,6 +93,10 @@ class Split:
         rows = index.to(self.stored.device)
         return replace(self, rows=rows if self.rows is None else self.rows[rows], labels=labels)
 
+    def in_file_order(self) -> Split:
+        """Return the same images in an order in which a disk reads a mapped file at its full speed."""
+        return self if self.rows is None else self.take(self.rows.argsort())
+
     def hold_out(self, count: int, *, seed: int) -> tuple[Split, Split]:
         """Return the rest, and `count` images drawn at random."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))

@@ -127,8 +127,11 @@ def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
         EvaluationError: the KL from a standard normal is not finite, so neither are squares of distances.
     """
     model.eval()
-    codes = (model.encode(to_pixels(images), y) for images, y in split.chunks(CHUNK))
-    mu, logvar = map(torch.cat, zip(*codes, strict=True))
+    mu, logvar = codes = torch.empty(2, len(split), model.latent_dim, device=split.device)
+    start = 0  # codes of chunks, kept one by one, would lie between the chunks and keep memory from being used again
+    for images, y in split.chunks(CHUNK):
+        codes[:, start : start + len(y)] = torch.stack(model.encode(to_pixels(images), y))
+        start += len(y)
     if not gaussian_kl(mu, logvar).isfinite().all():
         raise EvaluationError("this model is useless: its latents are too large, or no numbers at all")
     return mu, logvar

@@ -63,7 +63,9 @@ def start_from_images(model: VAE, split: Split, config: Config) -> None:
         index = torch.randint(len(split), (count,), generator=torch.Generator().manual_seed(config.seed))
         model.prior.start_from(to_pixels(split.gather(index)))
     if config.mean_bias:
-        total = torch.stack([images.sum(0) for images, _ in split.chunks()]).sum(0)  # of whole numbers, so it is exact
+        total = torch.zeros(split.image_shape, dtype=torch.int64, device=split.device)
+        for images, _ in split.in_file_order().chunks():
+            total += images.sum(0)
         mean = total.double() / len(split) / 255  # (C, H, W)
         logit = torch.logit(mean, eps=MEAN_EPS).float()
         if isinstance(model.decoder, MLPDecoder):

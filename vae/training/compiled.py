@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -23,14 +23,14 @@ CUDA: dict[str, Any] = {"triton.cudagraphs": True, "compile_threads": 1}
 CPU: dict[str, Any] = {
     "compile_threads": 1,
     "cpp_wrapper": True,
-    "cpp_wrapper_build_separate": True,  # the calls of the kernels are one long function: g++ -O3 takes minutes for it
+    "cpp_wrapper_build_separate": True,  # g++ -O3 takes longer for the kernels' calls than for the kernels
     "cpp_cache_precompile_headers": False,  # they take longer than the one graph of a run
     "cpp.vec_isa_ok": True,  # the processor's flags tell; else six test programs are compiled
 }
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 # Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
 TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
-WORTH_STEPS = 8000  # in a run: compiling takes 5 to 10 s and saves about a millisecond of a small step
+WORTH_STEPS = 8000  # in a run: compiling takes 4 to 10 s and saves about a millisecond of a small step
 
 
 class CompileError(UserError):
@@ -80,25 +80,21 @@ class CompiledStep:
         self._objective, self._size, self._grad_clip = objective, size, grad_clip
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
-        self._device = self._weights[0].device
-        options = CUDA if self._device.type == "cuda" else CPU
-        self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
-        self._states = [optimizer.state[weights] for weights in self._weights]
-        self._counts = _join(self._states, "step")
-        torch._dynamo.mark_static_address(self._counts)  # a CUDA graph may change it in place
-        self._make_graphs()
-
-    def _make_graphs(self) -> None:
+        states = [optimizer.state[weights] for weights in self._weights]
+        self._counts = _join(states, "step")
         # Biases and norms are updated as one vector: a loop for each would take the compiler longer than all else.
         vectors = [index for index, weights in enumerate(self._weights) if weights.ndim == 1]
         self._groups = [[index] for index, weights in enumerate(self._weights) if weights.ndim != 1]
         self._groups += [vectors] if vectors else []
         self._means, self._squares = (
-            [_join([self._states[index] for index in group], name) for group in self._groups]
+            [_join([states[index] for index in group], name) for group in self._groups]
             for name in ("exp_avg", "exp_avg_sq")
         )
-        for tensor in (*self._means, *self._squares):
-            torch._dynamo.mark_static_address(tensor)
+        self._device = self._weights[0].device
+        for tensor in (self._counts, *self._means, *self._squares):
+            torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
+        options = CUDA if self._device.type == "cuda" else CPU
+        self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
         self._graph = self._compiled(self._step)
 
     def compile(self, x: Tensor, y: Tensor, eps: Tensor) -> None:
@@ -158,18 +154,11 @@ class CompiledStep:
             self._counts.add_(go)
             for group, mean, square in zip(self._groups, self._means, self._squares, strict=True):
                 members = [self._weights[index] for index in group]
-                updated, *means = self._adam(
-                    _concatenate(members),
-                    _concatenate([gradients[i].float() for i in group]),
-                    mean,
-                    square,
-                    go,
-                    factors,
-                )
-                for member, part in zip(members, updated.split([len(member) for member in members]), strict=True):
-                    member.copy_(part)
-                mean.copy_(means[0])
-                square.copy_(means[1])
+                weights, gradient = _concatenate(members), _concatenate([gradients[index].float() for index in group])
+                self._adam(weights, gradient, mean, square, go, factors)
+                if len(members) > 1:
+                    for member, part in zip(members, weights.split([len(member) for member in members]), strict=True):
+                        member.copy_(part)
         return terms.sum(1)
 
     def _gradients(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -185,24 +174,22 @@ class CompiledStep:
 
     def _adam(
         self, weights: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, go: Tensor, factors: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """New weights and means: Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019.
-
-        They are the old ones unless `go`.
-        """
+    ) -> None:
+        """Kingma & Ba 2015, algorithm 1, with the weight decay of Loshchilov & Hutter 2019; no change unless `go`."""
         beta1, beta2 = self._betas
         kept, rate, correction, _ = factors
+        gradient = gradient.float()
         new_mean = mean.lerp(gradient, 1 - beta1)
         new_square = square.lerp(gradient.square(), 1 - beta2)
         change = rate * new_mean / (new_square.sqrt() * correction + self._eps)
-        updates = ((weights * kept - change, weights), (new_mean, mean), (new_square, square))
-        first, second, third = (torch.where(go, new, old) for new, old in updates)
-        return first, second, third
+        weights.copy_(torch.where(go, weights * kept - change, weights))
+        mean.copy_(torch.where(go, new_mean, mean))
+        square.copy_(torch.where(go, new_square, square))
 
 
-def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """Vectors as one; a tensor that is alone is returned as it is."""
-    return torch.cat(tuple(tensors)) if len(tensors) > 1 else tensors[0]
+def _concatenate(tensors: list[Tensor]) -> Tensor:
+    """Several vectors as one; a tensor that is alone is returned as it is, of any shape."""
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 
 
 def _join(states: list[dict[str, Tensor]], name: str) -> Tensor:

@@ -34,14 +34,12 @@ class ParallelStep(CompiledStep):
         grad_clip: float = 0.0,
         exchange: Exchange,
     ) -> None:
-        self._exchange = exchange
         super().__init__(objective, optimizer, size=size, grad_clip=grad_clip)
-
-    def _make_graphs(self) -> None:
+        self._exchange, self._optimizer = exchange, optimizer
+        self._dtype, self._shard = exchange.part.dtype, exchange.shard
         self._sizes = [weights.numel() for weights in self._weights]
-        self._dtype, self._shard = self._exchange.part.dtype, self._exchange.shard
-        self._move(self._exchange.stores)
-        self._shards = [store[self._shard] for store in self._exchange.stores]  # of weights, means and squares
+        self._move(exchange.stores)
+        self._shards = [store[self._shard] for store in exchange.stores]  # of weights, means and squares
         self._gradient_graph, self._update_graph = map(self._compiled, (self._parts, self._update))
 
     def leave(self) -> None:
@@ -51,8 +49,9 @@ class ParallelStep(CompiledStep):
     @torch.no_grad()
     def _move(self, stores: list[Tensor]) -> None:
         """Make weights and means views of vectors, (N,) each."""
+        states = [self._optimizer.state[weights] for weights in self._weights]
         for weights, state, *parts in zip(
-            self._weights, self._states, *(store.split(self._sizes) for store in stores), strict=True
+            self._weights, states, *(store.split(self._sizes) for store in stores), strict=True
         ):
             values = weights.data, state["exp_avg"], state["exp_avg_sq"]
             weights.data, state["exp_avg"], state["exp_avg_sq"] = (
@@ -85,8 +84,7 @@ class ParallelStep(CompiledStep):
             gradient = gradient * (self._grad_clip / (_sum(rows).square().sum().sqrt() + 1e-6)).clamp(max=1)
         self._counts.add_(go)
         weights, mean, square = self._shards
-        for shard, new in zip(self._shards, self._adam(weights, gradient, mean, square, go, factors), strict=True):
-            shard.copy_(new)
+        self._adam(weights, gradient, mean, square, go, factors)
 
 
 def _sum(rows: Tensor) -> Tensor:
