@@ -45,6 +45,8 @@ record:
 	python benchmarks/results.py --presets record
 	python benchmarks/results.py --presets record-standard --seeds 0
 
-# Training speed against the usual script and against the machine's matrix products; leave the machine alone meanwhile.
+# Training speed against the usual script and the machine's matrix products, and of several processes; leave the machine
+# alone meanwhile.
 bench:
 	python benchmarks/throughput.py --write
+	python benchmarks/processes.py --write

@@ -1,8 +1,8 @@
 """Train a variational autoencoder on MNIST, `python main.py --num_epochs 60`, and use it: `python main.py sample`."""
 
-import sys
+from vae.__main__ import main, program
 
-from vae.__main__ import main
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

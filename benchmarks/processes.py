@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from results import write_table
-from throughput import _ask as ask
+from throughput import ask
 
 from vae.config.presets import configure
 from vae.system.files import write_json

@@ -208,10 +208,10 @@ def compare(preset: str, seed: int, *, num_epochs: int, device: str, images: int
     answers: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     try:
         for server in servers.values():
-            _ask(server, None)
+            ask(server, None)
         for _ in range(num_epochs):
             for way, server in servers.items():
-                answers[way].append(_ask(server, "go"))
+                answers[way].append(ask(server, "go"))
     finally:
         for server in servers.values():
             server.terminate()
@@ -222,7 +222,8 @@ def compare(preset: str, seed: int, *, num_epochs: int, device: str, images: int
     return entry
 
 
-def _ask(server: subprocess.Popen[str], line: str | None) -> dict[str, Any]:
+def ask(server: subprocess.Popen[str], line: str | None) -> dict[str, Any]:
+    """Send a line to a process, and return its answer; `None` only waits until it is ready."""
     assert server.stdin and server.stdout
     if line:
         server.stdin.write(line + "\n")

@@ -1,8 +1,10 @@
 """The program: `vae`, `python -m vae` and `python main.py` are this `main`."""
 
 import atexit
-import gc
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from vae.config.cli import parse_args, parse_command
 from vae.config.packages import TRAINING, packages_of
@@ -16,7 +18,6 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:  # this process is the program's own
         argv = sys.argv[1:]
         outlive_screen()
-        atexit.register(gc.freeze)  # else the interpreter ends by collecting torch's compiler, which takes seconds
     try:
         if options := parse_command(argv):
             require(options.name, *packages_of(options))
@@ -44,5 +45,22 @@ def _say_starting(*, quiet: bool) -> None:
         tell("starting ...")
 
 
+def program() -> NoReturn:
+    """Run `main` as this process's program, and end with its exit code."""
+    codes: list[int] = []
+    atexit.register(_end_at_once, codes)  # before all others, so that it is called after them
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _end_at_once(codes: list[int]) -> None:
+    """Leave out the interpreter's last collection, of all that torch's compiler has left: it takes 2 to 3 s."""
+    if codes:  # else a traceback was printed, which has an exit code of its own
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(codes[0])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
