@@ -2,9 +2,13 @@
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
+import socket
 import struct
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -81,6 +85,27 @@ def run_main(root: Path, *flags: str) -> int:
     """Train on the digits below `root`."""
     places = ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
     return main([*QUICK, *places, *flags])
+
+
+def two_processes(*flags: str, per_node: int = 2) -> None:
+    """Run the program in this process and in another, with the environment that torchrun gives them.
+
+    The sums of processes on one node, and those of processes on two, are the same only within rounding.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    address["LOCAL_WORLD_SIZE"] = str(per_node)
+    environment = {**os.environ, **address, "RANK": "1", "LOCAL_RANK": str(per_node - 1), "OMP_NUM_THREADS": "1"}
+    other = subprocess.Popen([sys.executable, MAIN, *flags], env=environment)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**address, "RANK": "0"}.items():
+                patch.setenv(name, value)
+            assert main([*flags]) == 0
+        assert other.wait(240) == 0
+    finally:
+        other.kill()
 
 
 def load_state(run_dir: Path, name: str = "last.pt") -> dict:

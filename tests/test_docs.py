@@ -33,7 +33,8 @@ README = TEXTS["README.md"]
 ROOMS = sorted(path.name for path in (ROOT / "vae").iterdir() if path.is_dir() and path.name != "__pycache__")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAG = re.compile(r"--[a-z][a-z_]*[a-z]")
-OTHERS_FLAGS = {"--logdir", "--standalone", "--nproc_per_node", "--first", "--n"}  # of other programs
+OTHERS_FLAGS = {"--logdir", "--standalone", "--nproc_per_node", "--first", "--n", "--write"}  # of other programs
+OTHERS_FLAGS |= {"--nnodes", "--max_restarts", "--rdzv_backend", "--rdzv_id", "--rdzv_endpoint"}
 
 each_page = pytest.mark.parametrize("page", TEXTS)
 
@@ -200,6 +201,8 @@ def test_generated_tables_are_those_of_the_measurements(monkeypatch):
     assert results["table"]([entry for entry in entries if entry not in records]) in TEXTS["docs/results.md"]
     assert results["likelihood_table"](records) in TEXTS["docs/likelihoods.md"]
     assert f"{speed['table'](timed)}\n\n{speed['verdicts'](timed)}" in TEXTS["docs/speed.md"]
+    scale = runpy.run_path(str(ROOT / "benchmarks" / "scale_model.py"))
+    assert scale["rewritten"](TEXTS["docs/scale.md"]) == TEXTS["docs/scale.md"], "run benchmarks/scale_model.py --write"
 
 
 def test_tables_of_flags_are_those_of_the_knobs():

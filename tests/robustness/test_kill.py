@@ -1,21 +1,19 @@
 """SIGKILL at any instant of a run: it can always be resumed, and ends with the bits of the run that was not killed."""
 
+import contextlib
 import json
 import os
-import queue
 import random
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import MAIN, QUICK, load_state, run_main
+from small_runs import MAIN, QUICK, ROOT, load_state, run_main, two_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
@@ -153,62 +151,60 @@ def test_killed_seeds_resume_to_the_same_bits(tmp_path):
     assert json.loads((tmp_path / "outputs/killed/seeds.json").read_text())["test"]["loss"]["n"] == 2
 
 
-WORKERS = ["--num_epochs", "4", "--batch_size", "8", "--sample_every", "0", "--device", "cpu", "--run_name", "x"]
-ONE_NODE = ["--standalone", "--nproc_per_node=2"]
-NODE = ["--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_id=vae", "--local_addr=localhost"]
+WORKERS = ["--num_epochs", "3", "--batch_size", "8", "--sample_every", "0", "--device", "cpu", "--run_name", "x"]
+SRUN = """#!/bin/bash
+shift  # of srun's own flags there is one
+for node in $(seq "$SLURM_NNODES"); do "$@" & done
+for node in $(seq "$SLURM_NNODES"); do wait -n || exit; done
+"""
+SCONTROL = """#!/bin/bash
+echo localhost
+"""
 
 
-def start_torchrun(root, options):
-    root.mkdir(exist_ok=True)
-    options = [*options, "--max_restarts=3", "--monitor_interval=0.1"]
-    command = [sys.executable, "-m", "torch.distributed.run", *options, MAIN, *QUICK, *WORKERS, "--resume", "auto"]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start_slurm(root):
+    """The script for Slurm, with two torchrun on this machine that meet at a port in the place of two nodes."""
+    (root / "bin").mkdir()
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
+        (root / "bin" / name).write_text(text)
+        (root / "bin" / name).chmod(0o755)
+    slurm = {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "localhost", "SLURM_SUBMIT_DIR": str(ROOT), "PROCESSES": "1"}
+    slurm |= {"SLURM_JOB_ID": str(random.randrange(20_000)), "OMP_NUM_THREADS": "1"}
+    slurm["PATH"] = f"{root / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(ROOT / "examples" / "train.slurm"), *QUICK, *WORKERS]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=root, env={**os.environ, **slurm}, start_new_session=True, **streams)
 
 
-def worker_of(agents, rank):
-    """The process of a rank, a child of one of the agents."""
-    for agent in agents:
-        for child in map(int, Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()):
-            if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
-                return child
+def worker_of(root, rank):
+    """The process of a rank that works below `root`."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            is_ours = (process / "cwd").readlink() == root
+            if is_ours and f"RANK={rank}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                return int(process.name)
     raise AssertionError(f"no rank {rank}")
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """The last checkpoint of a run of two processes that nobody kills."""
-    root = tmp_path_factory.mktemp("unbroken")
-    agent = start_torchrun(root, ONE_NODE)
-    out, _ = agent.communicate(timeout=240)
-    assert agent.returncode == 0, out
-    return load_state(root / "outputs/x")
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for workers in /proc")
-@pytest.mark.parametrize(("nodes", "rank"), [(1, 1), (2, 0)])
-def test_a_killed_worker_is_started_again_and_the_run_ends_with_the_same_bits(tmp_path, unbroken, nodes, rank):
-    """Two agents on one machine stand for two nodes: they meet at a port, and each starts one worker."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"--rdzv_endpoint=localhost:{free.getsockname()[1]}"
-    agents = [start_torchrun(tmp_path, ONE_NODE if nodes == 1 else [*NODE, endpoint]) for _ in range(nodes)]
-    lines = queue.Queue()
-    readers = [threading.Thread(target=lambda agent=agent: [*map(lines.put, agent.stdout)]) for agent in agents]
-    for reader in readers:
-        reader.start()
-    try:
-        while not lines.get(timeout=240).startswith("epoch 2/"):
-            pass
-        time.sleep(0.1)  # into the third epoch
-        os.kill(worker_of(agents, rank), signal.SIGKILL)
-        codes = [agent.wait(240) for agent in agents]
-    finally:
-        for agent in agents:
-            agent.kill()
-        for reader in readers:
-            reader.join()
-    rest = "".join(lines.queue)
-    assert codes == [0] * nodes, rest
-    assert "resume  after epoch 2 of 4" in rest and "[rank" not in rest  # no traceback of a worker's
-    assert_same_end(tmp_path, "x", unbroken)
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for workers in /proc")
+def test_killed_workers_of_two_nodes_are_started_again_and_the_run_ends_with_the_same_bits(tmp_path):
+    """The main process first; with VAE_KILLS the other one too."""
+    unbroken = [f"--{name}_dir={tmp_path / 'unbroken' / name}s" for name in ("output", "data")]
+    two_processes(*QUICK, *WORKERS, *unbroken, f"--log_dir={tmp_path / 'unbroken/runs'}", "--quiet", per_node=1)
+    root, lines = tmp_path / "killed", []
+    to_kill = {"epoch 1/": 0, "epoch 2/": 1} if KILLS else {"epoch 1/": 0}  # ranks, each after a line
+    root.mkdir()
+    with start_slurm(root) as process:
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if (rank := to_kill.pop(line[: len("epoch 1/")], None)) is not None:
+                    time.sleep(0.1)  # into the next epoch
+                    os.kill(worker_of(root, rank), signal.SIGKILL)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+    assert process.returncode == 0 and not to_kill, "".join(lines)
+    assert "  resume  after epoch 1 of 3\n" in lines
+    assert not any(line.startswith("[rank") for line in lines)  # a worker's traceback
+    assert_same_end(root, "x", load_state(tmp_path / "unbroken/outputs/x"))

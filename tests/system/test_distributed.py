@@ -3,13 +3,10 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
-from small_runs import MAIN, QUICK, load_state
+from small_runs import QUICK, load_state, two_processes
 
 from main import main
 from vae.system.distributed import (
@@ -30,33 +27,16 @@ def places(root):
     return ["--output_dir", str(root / "outputs"), "--log_dir", str(root / "runs"), "--data_dir", str(root / "data")]
 
 
-def this_process_and_another(monkeypatch, *flags):
-    """With the environment that torchrun gives them: a third of its time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    environment = {**os.environ, **address, "RANK": "1", "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1"}
-    other = subprocess.Popen([sys.executable, MAIN, *flags], env=environment)
-    try:
-        with monkeypatch.context() as patch:
-            for name, value in {**address, "RANK": "0"}.items():
-                patch.setenv(name, value)
-            assert main(flags) == 0
-        assert other.wait(240) == 0
-    finally:
-        other.kill()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method):
+def test_two_processes_train_what_one_does(tmp_path, method):
     """The same global batches and noise: equal within the rounding of sums taken in another order.
 
     With 1,293 images and batches of 256, the last one of 13 is uneven for two.
     """
     flags = [*QUICK, *FLAGS, *METHODS[method]]
     assert main([*flags, *places(tmp_path / "one"), "--run_name", "x"]) == 0
-    this_process_and_another(monkeypatch, *flags, *places(tmp_path / "two"), "--run_name", "x")
+    two_processes(*flags, *places(tmp_path / "two"), "--run_name", "x")
     one, two = (load_state(tmp_path / name / "outputs" / "x") for name in ("one", "two"))
     for name, value in one["model_state"].items():
         torch.testing.assert_close(two["model_state"][name], value, rtol=1e-3, atol=1e-5)
@@ -74,11 +54,11 @@ def test_two_processes_train_what_one_does(tmp_path, monkeypatch, method):
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_does_to_the_bit(tmp_path, finished_run, monkeypatch):
+def test_two_processes_score_what_one_does_to_the_bit(tmp_path, finished_run):
     """Of importance-weighted bounds; the ELBO's chunks are other ones, within rounding."""
     command = ["evaluate", "--run", str(finished_run / "outputs/whole"), "--num_importance_samples", "60", "--quiet"]
     command += ["--data_dir", str(tmp_path), "--device", "cpu", "--output"]
-    this_process_and_another(monkeypatch, *command, str(tmp_path / "two.json"))
+    two_processes(*command, str(tmp_path / "two.json"))
     assert main([*command, str(tmp_path / "one.json")]) == 0
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert two["measured"] == one["measured"]
