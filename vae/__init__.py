@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae.__main__ import main
-    from vae.model import VAE, VAEOutput, interpolate, load_model, reparameterize
+    from vae.model import VAE, Likelihood, Prior, VAEOutput, interpolate, load_model, reparameterize
+    from vae.runs.fit import fit
     from vae.runs.trained import Trained, open_run
 
 __version__ = "0.1.0"
 _MODULE_OF = {
+    "Likelihood": "vae.model.likelihoods",
+    "Prior": "vae.model.priors",
     "Trained": "vae.runs.trained",
     "VAE": "vae.model.vae",
     "VAEOutput": "vae.model.vae",
+    "fit": "vae.runs.fit",
     "interpolate": "vae.model.sampling",
     "load_model": "vae.model.build",
     "main": "vae.__main__",
@@ -21,8 +25,11 @@ _MODULE_OF = {
 }
 __all__ = [
     "VAE",
+    "Likelihood",
+    "Prior",
     "Trained",
     "VAEOutput",
+    "fit",
     "interpolate",
     "load_model",
     "main",

@@ -104,7 +104,7 @@ def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "_difference", lambda *_, value=difference: value)
         with pytest.raises(ExportError, match="differ from the model by"):
             export(model, tmp_path, facts, overwrite=True)
-    monkeypatch.setattr(module, "load_model", lambda path: VAE(latent_dim=3, hidden_dims=(8,)))
+    monkeypatch.setattr(module, "load_model", lambda path, nets: VAE(latent_dim=3, hidden_dims=(8,)))
     with pytest.raises(ExportError, match="differ from the model by inf"):
         export(model, tmp_path, facts, format="safetensors")
 

@@ -88,23 +88,13 @@ def test_images_that_exceed_the_memory_are_trained_from_scored_and_drawn(tmp_pat
     with (tmp_path / "x.npy").open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
         stream.truncate(stream.tell() + math.prod(shape))
-    flags = ["--dataset", "arrays", "--data_dir", "x.npy", "--image_size", "64", "--hidden_dims", "2"]
-    flags += [
-        "--num_epochs",
-        "1",
-        "--val_split",
-        "0.1",
-        "--mean_bias",
-        "--batch_size",
-        "256",
-        "--tsne_samples",
-        "10",
-        "--device",
-        "cpu",
-    ]
+    flags = (
+        "--dataset arrays --data_dir x.npy --image_size 64 --hidden_dims 2 --num_epochs 1 --val_split 0.1 --mean_bias"
+    )
+    flags += " --batch_size 256 --tsne_samples 10 --device cpu --run_name x"
     limits = ["3000000000" if size else "0", "500000000"]
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *limits, *flags, "--run_name", "x"],
+        [sys.executable, "-c", LIMITED, *limits, *flags.split()],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -29,7 +29,8 @@ def draw(tmp_path):
 
     def made(**knobs):
         config = Config(dataset="digits", hidden_dims=(8,), **knobs)
-        return Pictures(tmp_path, load_splits("digits", tmp_path), config=config, protocol="grey pixels")
+        facts = {"protocol": "grey pixels", "prior_is_standard": config.prior == "standard"}
+        return Pictures(tmp_path, load_splits("digits", tmp_path), config=config, **facts)
 
     return made
 

@@ -9,10 +9,13 @@ import shutil
 import pytest
 import torch
 from small_runs import load_state, run_main
+from torch import nn
 
 from vae.config import Config
 from vae.data.splits import Split
 from vae.model.build import build_model
+from vae.model.objective import Objective
+from vae.model.vae import VAE
 from vae.system.errors import UsageError
 from vae.training.compiled import CompiledStep, should_compile
 from vae.training.divergence import DivergedError
@@ -181,3 +184,22 @@ def test_auto_compiles_where_it_wins(knobs, device, expected):
     if not expected and knobs.get("compile") != "off" and knobs != {"num_epochs": 9}:
         with pytest.raises(UsageError, match="--compile on"):
             should_compile(Config(**knobs, compile="on"), torch.device(device), images=60_000)
+
+
+def test_compiling_leaves_a_batch_norm_s_means_alone(monkeypatch):
+    """They move with every pass, and a resumed run compiles once more than an unbroken one."""
+    monkeypatch.setattr(torch, "compile", lambda step, **options: step)
+    norm = nn.BatchNorm1d(64)
+    decoder = nn.Sequential(nn.Linear(2, 64), norm, nn.Unflatten(1, (1, 8, 8)))
+    model = VAE(2, decoder=decoder, hidden_dims=(8,), image_shape=(1, 8, 8))
+    config = Config(batch_size=4)
+    optimizer = build_optimizer(config, model)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    compiled = CompiledStep(Objective(model, config), optimizer, size=4)
+    x, y, eps = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), torch.randn(4, 2)
+    compiled.compile(x, y, eps)
+    assert norm.num_batches_tracked == 0 and not norm.running_mean.any()
+    compiled(x, y, eps, lr=0.1, beta=1.0, number=2, halted=torch.zeros(()))
+    assert norm.num_batches_tracked == 1

@@ -131,6 +131,9 @@ def _draw_samples(path: Path, entries: Sequence[Entry], console: Console, *, sub
     blocks = []
     for entry in entries:
         first = entry.runs[0]
+        if first.config.nets:
+            console.say(f"no samples of {entry.label}: it has nets of its own, {first.config.nets}")
+            continue
         try:
             images = sample(load_model(first.path), SIDE * SIDE, seed=SEED).images
         except CheckpointError as error:

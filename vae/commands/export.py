@@ -11,7 +11,7 @@ from vae.system.files import is_folder_name
 USES = {
     "torch": "torch.export.load({file!r}).module()(z{y})",
     "onnx": "onnxruntime.InferenceSession({file!r}).run(None, {inputs})",
-    "safetensors": "vae.load_model({file!r}).sample(16{y})",
+    "safetensors": "vae.load_model({file!r}{nets}).sample(16{y})",
 }
 
 
@@ -25,7 +25,10 @@ def run(session: Session, options: Export) -> None:
     session.console.say(f"loaded again and compared with the model: the numbers {extent}")
     y = ", y" if trained.model.num_classes else ""
     inputs = "{'z': z, 'y': y}" if y else "{'z': z}"
-    session.console.say(f"use: {USES[format].format(file=short_path(paths[-3]), y=y, inputs=inputs)}")
-    if trained.config.prior != "standard":
-        session.console.say(f"z comes from this model's own prior ({trained.config.prior}), not from N(0, I)")
+    nets = f", nets={trained.config.nets!r}" if trained.config.nets else ""
+    use = USES[format].format(file=short_path(paths[-3]), y=y, inputs=inputs, nets=nets)
+    session.console.say(f"use: {use}")
+    if not trained.model.has_closed_form_kl:
+        prior = type(trained.model.prior).__name__
+        session.console.say(f"z comes from this model's own prior ({prior}), not from N(0, I)")
     session.wrote(*paths)

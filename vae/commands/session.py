@@ -25,7 +25,9 @@ class Session(Places):
         self.console, self.processes = console, processes
         path = options.checkpoint or options.run or Path("outputs") / "latest"
         device = processes.device or options.device
-        trained = self.trained = open_run(path, device=device, data_dir=options.data_dir)
+        if options.nets:
+            console.say(f"running {options.nets}")
+        trained = self.trained = open_run(path, device=device, data_dir=options.data_dir, nets=options.nets or None)
         self.is_of_last_checkpoint = trained.run_dir is not None and trained.path.name == "last.pt"
         is_other = trained.run_dir is not None and not self.is_of_last_checkpoint
 

@@ -100,6 +100,8 @@ def _flags_in_file(path: str, given: Mapping[str, Any], parser: Parser) -> dict[
         raise UsageError(f"--preset {given['preset']}: {path} holds every flag of a run and leaves none to a preset")
     values = {}
     for entry in file.entries:
+        if entry.name == "nets" and (not any(entry.values) or "nets" in given):
+            continue
         try:
             values[entry.name] = _value(entry, parser)
         except UsageError as error:
@@ -116,7 +118,7 @@ def _value(entry: Entry, parser: Parser) -> Any:
     action = parser.documented.get(flag)
     if action is None:
         raise UsageError(_unknown_message(flag, parser))
-    if isinstance(action, Print) or action.dest == "config":
+    if isinstance(action, Print) or action.dest in ("config", "nets"):  # no file decides which code runs
         raise UsageError(f"{flag} is for the command line only")
     if action.nargs == 0:
         word = " ".join(entry.values).lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ OWN = ("folder", "arrays")  # data sets of people's own, at --data_dir
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "digits", *OWN)
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")
 SEED_MAX = 2**63 - 1
+# By `--recon_loss`: its words in the protocol, where it isn't the usual Bernoulli.
+LIKELIHOODS = {
+    "bce": "",
+    "mse": "squared error (σ² = 1/2, no constant)",
+    "continuous_bernoulli": "continuous Bernoulli",
+}
 PLACES = ("run_name", "output_dir", "log_dir", "overwrite", "quiet")  # a repetition of a run has its own
 GROUPS = {group: group for group in ("preset", "data", "model", "objective", "training", "output", "machine")}
 GROUPS["output"] = "what a run leaves"  # the heading in --help
@@ -72,11 +79,16 @@ class Config:
     num_pseudo_inputs: int = model_knob(500, "vamp: number of learned images", low=1, high=100_000)
     num_couplings: int = model_knob(6, "flow: number of coupling layers", low=1, high=256)
     prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
+    nets: str = model_knob(
+        "",
+        "run your own Python file, whose function returns the model (docs/extending.md)",
+        metavar="FILE.py:FUNCTION",
+    )
 
     recon_loss: str = objective_knob(
         "bce",
         "Bernoulli, squared error (a Gaussian of variance 1/2) or continuous Bernoulli, summed over pixels",
-        choices=("bce", "mse", "continuous_bernoulli"),
+        choices=tuple(LIKELIHOODS),
     )
     objective: str = objective_knob(
         "elbo",
@@ -181,15 +193,19 @@ class Config:
 
     @property
     def model_name(self) -> str:
-        """Short name of the model, for run folders: `mlp-512-2d`."""
+        """Short name of the model, for run folders: `mlp-512-2d`, or of nets of one's own `my_nets-make-2d`."""
         body = [self.arch, *map(str, self.hidden_dims if self.arch == "mlp" else [self.base_channels])]
         kinds = [self.block] * (self.block != "plain") + [self.prior] * (self.prior != "standard")
+        if self.nets:
+            file, _, function = self.nets.rpartition(":")
+            names = re.findall(r"\w+", f"{Path(file).stem.removeprefix('python')} {function}")
+            body, kinds = names, []
         return "-".join([*body, f"{self.latent_dim}d", *kinds, *(["conditional"] if self.conditional else [])])
 
     @property
     def recipe(self) -> str:
         """The objective and the optimizer in a line: `bce + KL, adamw 0.001, batch 64, 60 epochs`."""
-        loss = f"{self.recon_loss} + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
+        loss = f"{'recon' if self.nets else self.recon_loss} + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
         loss += f" after {_epochs(self.kl_warmup_epochs)} of warm-up" if self.kl_warmup_epochs else ""
         loss += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
         loss += f", {self.objective} bound" if self.objective != "elbo" else ""
@@ -208,11 +224,15 @@ class Config:
     @property
     def protocol(self) -> str:
         """How pixels become targets and are scored; every likelihood is printed beside it."""
+        return self.protocol_with(self.recon_loss)
+
+    def protocol_with(self, likelihood: str) -> str:
+        """The protocol with a likelihood of this name, which may be one's own."""
         binarised = {"dynamic": "dynamically binarised", "static": "statically binarised"}
         pixels = {"none": "grey pixels", "threshold": "thresholded at 0.5", **binarised}[self.binarize]
-        densities = {"mse": ", squared error (σ² = 1/2, no constant)", "continuous_bernoulli": ", continuous Bernoulli"}
-        likelihood = densities.get(self.recon_loss, "")
-        return pixels + likelihood + (f", {self.image_size}×{self.image_size}" if self.image_size != 28 else "")
+        words = LIKELIHOODS.get(likelihood, likelihood)
+        size = f"{self.image_size}×{self.image_size}" if self.image_size != 28 else ""
+        return ", ".join(filter(None, [pixels, words, size]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.json and checkpoints hold them."""

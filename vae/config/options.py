@@ -50,6 +50,7 @@ class ModelOptions(Options):
         "", "a checkpoint or an exported .safetensors, instead of a run's last one", group="model", metavar="FILE"
     )
     data_dir: str = knob("", "folder of the run's data (default: as in training)", group="model", metavar="DIR")
+    nets: str = knob("", "run your own Python file, that of the training", group="model", metavar="FILE.py:FUNCTION")
     device: str = knob("auto", "auto (the best available), cpu, mps, cuda or cuda:N", group="machine")
     threads: int = knob(0, "CPU threads; 0 for PyTorch's default", group="machine", low=0, high=1024)
 

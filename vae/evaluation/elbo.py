@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vae.data.pixels import to_pixels
@@ -76,16 +75,14 @@ def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: Proc
     return Scores(recon, kl, active_units, kl_per_dim.mean(0).tolist())
 
 
-def least_recon(split: Split, recon_loss: str) -> float | None:
+def least_recon(model: VAE, split: Split) -> float | None:
     """The least reconstruction term that any decoder can reach, nats per image, mean over a split.
 
-    For `bce` it is the entropy of Bernoulli pixels with these grey levels as their means, 0 if the pixels are binary.
-    For a density of the pixels there is no such bound: `None`.
+    `None` if the model's likelihood has no such bound, as a density of the pixels.
     """
-    if recon_loss != "bce":
-        return None
-    chunks = (to_pixels(images) for images, _ in split.chunks(CHUNK))
-    return sum(F.binary_cross_entropy(x, x, reduction="sum").item() for x in chunks) / len(split)
+    chunks = [model.likelihood.least_recon(to_pixels(images)) for images, _ in split.chunks(CHUNK)]
+    bounds = [chunk for chunk in chunks if chunk is not None]
+    return torch.cat(bounds).double().mean().item() if bounds else None
 
 
 @torch.no_grad()

@@ -79,11 +79,6 @@ def importance_bounds(
     return ImageBounds(*processes.all_reduce(per_image).cpu())  # every column is zero in all processes but one
 
 
-def mse_log_normalizer(model: VAE) -> float:
-    """The constant of -log p(x|z) that the squared error leaves out of `recon`, nats per image; 0 for other losses."""
-    return math.prod(model.image_shape) * 0.5 * math.log(math.pi) if model.recon_loss == "mse" else 0.0
-
-
 def _noise(seed: int, image_block: int, sample_block: int, latent_dim: int) -> Tensor:
     """A block's eps (BLOCK_SAMPLES, BLOCK_IMAGES, D), on the CPU, so that every device scores with the same noise."""
     generator = np.random.default_rng([seed, image_block, sample_block])

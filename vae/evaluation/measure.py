@@ -19,7 +19,7 @@ from vae.data.splits import Split, Splits
 from vae.evaluation.classifier import ClassifierError
 from vae.evaluation.elbo import EVAL_SEED, EvaluationError, evaluate, posterior
 from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
-from vae.evaluation.likelihood import ImageBounds, importance_bounds, mse_log_normalizer
+from vae.evaluation.likelihood import ImageBounds, importance_bounds
 from vae.evaluation.samples import sample_scores
 from vae.model.vae import VAE, reparameterize
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
@@ -96,7 +96,7 @@ def num_decoded(model: VAE, splits: Splits, *, binarize: str, num_importance_sam
 
 def _scored_splits(model: VAE, test: Split, binarize: str) -> dict[str, Split]:
     """The test images; for a Bernoulli of grey pixels also a binary draw of them, of which it is a true likelihood."""
-    grey = binarize == "none" and model.recon_loss == "bce" and test.image_shape[0] == 1
+    grey = binarize == "none" and model.likelihood.support == "binary" and test.image_shape[0] == 1
     return {"test": test, "test_binarised": draw_once(test, seed=BINARIZE_SEED)} if grey else {"test": test}
 
 
@@ -108,7 +108,8 @@ def likelihood_scores(model: VAE, bounds: ImageBounds, num_samples: int) -> dict
     """
     if not bounds.nll.mean().isfinite():
         raise EvaluationError(f"the model's likelihood is {bounds.nll.mean().item()}: its weights have diverged")
-    bits = (bounds.nll + mse_log_normalizer(model)) / (math.prod(model.image_shape) * math.log(2))
+    pixels = math.prod(model.image_shape)
+    bits = (bounds.nll + pixels * model.likelihood.log_normalizer) / (pixels * math.log(2))
     return {
         **{name: _mean_and_se(getattr(bounds, name)) for name in ("nll", "elbo", "recon", "kl")},
         "gap": _mean_and_se(-bounds.elbo - bounds.nll),  # between the ELBO and the bound with K samples
@@ -181,7 +182,7 @@ def likelihood_warnings(scores: dict[str, Any]) -> list[str]:
 def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
     """What a reader must know to compare these scores with others."""
     lines = ["the NLL is an upper bound on average, and tight as the number of importance samples grows"]
-    if binarize == "none" and model.recon_loss == "bce":
+    if binarize == "none" and model.likelihood.support == "binary":
         lines.append(
             "grey pixels are not draws of a Bernoulli: NLL and bits per dimension compare with "
             "others of this protocol only"
@@ -190,9 +191,9 @@ def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
         lines[-1] += f"; the binarised figures are valid bounds, of test images drawn once with seed {BINARIZE_SEED}"
     if binarize == "threshold":
         lines.append("thresholded images are easier than drawn ones: compare within this protocol only")
-    if model.recon_loss != "bce":
+    if model.likelihood.support == "continuous":
         lines.append("bits per dimension are of a density on [0, 1]: add 8 for 8-bit levels")
-    if constant := mse_log_normalizer(model):
+    if constant := math.prod(model.image_shape) * model.likelihood.log_normalizer:
         lines[-1] += f"; NLL and recon leave out {constant:.1f} nats of constant"
     if not model.has_closed_form_kl:
         lines.append("the KL is a mean over samples: the prior has no closed form for it")

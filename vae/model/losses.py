@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# -log p(x|z), the reconstruction term, for the three likelihoods that `--recon_loss` names.
+# -log p(x|z), the reconstruction term, for the three likelihoods in `likelihoods`.
 
 
 def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
@@ -58,12 +58,6 @@ def _sum_pixels(terms: Tensor, x: Tensor) -> Tensor:
     """Sum terms of every pixel, (B, ...) or (S, B, ...), over the pixels of x (B, ...)."""
     return terms.flatten(1 - x.ndim).sum(-1)
 
-
-RECON_LOSSES = {
-    "bce": bernoulli_recon,
-    "mse": squared_error_recon,
-    "continuous_bernoulli": continuous_bernoulli_recon,
-}
 
 # Gaussians, and KL(q(z|x) || p(z)).
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae.config import Config
-from vae.model.losses import RECON_LOSSES, continuous_bernoulli_mean, gaussian_kl, gaussian_log_density
+from vae.model.likelihoods import LIKELIHOODS, Likelihood
+from vae.model.losses import gaussian_kl, gaussian_log_density
 from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
+from vae.model.protocols import METHODS, DecoderLike, EncoderLike, LikelihoodLike, PriorLike
 
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}  # those of the flags
 
@@ -24,10 +26,20 @@ CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields
 class VAEOutput(NamedTuple):
     """What one pass through the model computes."""
 
-    logits: Tensor  # (B, C, H, W) or (S, B, C, H, W) decoder output before the sigmoid
+    logits: Tensor  # (B, ...) or (S, B, ...) decoder output: of the built-in ones, images before the sigmoid
     mu: Tensor  # (B, D) mean of q(z|x)
     logvar: Tensor  # (B, D) log variance of q(z|x)
     z: Tensor  # (B, D) or (S, B, D) the samples that were decoded
+
+
+def _checked(name: str, part: object) -> str:
+    """The class name of a part of one's own, which is a module and has what its protocol asks for."""
+    kind = type(part).__name__
+    if not isinstance(part, nn.Module):
+        raise ValueError(f"{name} is a {kind}: expected a torch.nn.Module")
+    if missing := [method for method in METHODS[name] if not hasattr(part, method)]:
+        raise ValueError(f"the {name} {kind} lacks {', '.join(missing)}: derive it from vae.{name.capitalize()}")
+    return kind
 
 
 def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Tensor:
@@ -44,10 +56,21 @@ def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Ten
 
 
 class VAE(nn.Module):
-    """Encoder, prior and decoder. `VAE(latent_dim=2)` is the default model.
+    """Encoder, prior, decoder and likelihood. `VAE(latent_dim=2)` is the default model.
+
+    Each of the four can be a module of your own, which has what its protocol in `protocols` asks for. The others are
+    built in, and the remaining arguments shape them.
+
+    Attributes:
+        own: class names of the parts that are not built in, and of a subclass.
+        knobs: the arguments that shape the built-in parts, by their names in `Config`.
 
     Args:
         latent_dim: D.
+        encoder: a module of your own; `None` for the built-in one.
+        decoder: as the encoder.
+        prior: `standard`; learned: `vamp` (not for conditional models) or `flow` (at least two latents); or a module.
+        likelihood: a module of your own; `None` for the one that `recon_loss` names.
         arch: `mlp` or `conv`.
         hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
         base_channels: channels of the convolutional nets.
@@ -55,20 +78,24 @@ class VAE(nn.Module):
         block: the dense nets' kind of layer: `plain`, `gated` or `residual`.
         image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
         num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
-        recon_loss: the likelihood p(x|z), a key of `losses.RECON_LOSSES`.
-        prior: `standard`, or learned: `vamp` (not for conditional models) or `flow` (at least two latents).
+        recon_loss: the likelihood p(x|z), a key of `likelihoods.LIKELIHOODS`.
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
 
     Raises:
-        ValueError: an unknown arch, prior or recon_loss, or an image_shape that `conv` can't take.
+        ValueError: an unknown arch, prior or recon_loss, an image_shape that `conv` can't take, or a part that is no
+            module or lacks a method.
     """
 
     def __init__(
         self,
         latent_dim: int = 2,
         *,
+        encoder: EncoderLike | None = None,
+        decoder: DecoderLike | None = None,
+        prior: str | PriorLike = "standard",
+        likelihood: LikelihoodLike | None = None,
         arch: str = "mlp",
         hidden_dims: Sequence[int] = (512,),
         base_channels: int = 64,
@@ -77,57 +104,80 @@ class VAE(nn.Module):
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 0,
         recon_loss: str = "bce",
-        prior: str = "standard",
         num_pseudo_inputs: int = 500,
         num_couplings: int = 6,
         prior_width: int = 256,
     ) -> None:
         super().__init__()
-        for name, value in {"arch": arch, "prior": prior, "recon_loss": recon_loss}.items():
+        named = {"arch": arch, "recon_loss": recon_loss} | ({"prior": prior} if isinstance(prior, str) else {})
+        for name, value in named.items():
             if value not in CHOICES[name]:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(CHOICES[name])}")
-        if arch == "conv" and (image_shape[1] % 4 or image_shape[2] % 4):
+        is_conv = arch == "conv" and (encoder is None or decoder is None)
+        if is_conv and (image_shape[1] % 4 or image_shape[2] % 4):
             raise ValueError(f"image_shape is {image_shape}: conv nets need height and width in multiples of 4")
         self.latent_dim = latent_dim
         self.image_shape = image_shape
         self.num_classes = num_classes
-        self.recon_loss = recon_loss
+        self.knobs: dict[str, Any] = {
+            **{"latent_dim": latent_dim, "conditional": bool(num_classes), "base_channels": base_channels},
+            **{"hidden_dims": tuple(hidden_dims), "activation": activation, "block": block},
+            **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
+            **named,
+        }
+        self.own = [type(self).__name__] if type(self) is not VAE else []
         self._range_checked = False
+        for name, part in {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}.items():
+            if part is not None and not isinstance(part, str):
+                self.own.append(_checked(name, part))
+        p_of_x = LIKELIHOODS[recon_loss]() if likelihood is None else cast(Likelihood, likelihood)
         shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
-        self.encoder: MLPEncoder | ConvEncoder
-        self.decoder: MLPDecoder | ConvDecoder
-        if arch == "conv":
+        output_shape = (p_of_x.outputs_per_pixel * image_shape[0], *image_shape[1:])
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if encoder is not None:
+            self.encoder = cast(nn.Module, encoder)
+        elif arch == "conv":
             self.encoder = ConvEncoder(image_shape, base_channels, latent_dim, **shared)
-            self.decoder = ConvDecoder(latent_dim, base_channels, image_shape, **shared)
         else:
             self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim, block=block, **shared)
-            self.decoder = MLPDecoder(latent_dim, hidden_dims[::-1], image_shape, block=block, **shared)
+        if decoder is not None:
+            self.decoder = cast(nn.Module, decoder)
+        elif arch == "conv":
+            self.decoder = ConvDecoder(latent_dim, base_channels, output_shape, **shared)
+        else:
+            self.decoder = MLPDecoder(latent_dim, hidden_dims[::-1], output_shape, block=block, **shared)
         self.prior: Prior
-        if prior == "vamp":
+        if not isinstance(prior, str):
+            self.prior = cast(Prior, prior)
+        elif prior == "vamp":
             self.prior = VampPrior(self.encode, num_pseudo_inputs, image_shape)
         elif prior == "flow":
             self.prior = RealNVP(latent_dim, num_couplings, prior_width)
         else:
             self.prior = StandardNormal(latent_dim)
+        self.likelihood = p_of_x
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Parameters of q(z|x, y): mu and logvar, (B, D) each, for images x (B, C, H, W) or (B, P) in [0, 1]."""
         if not x.is_floating_point():
             raise ValueError(f"images are {x.dtype}: pixels must be floats in [0, 1] (images / 255)")
-        mu, logvar = self.encoder(x, self._one_hot(y))
-        return mu, logvar
+        x, y = x.reshape(-1, *self.image_shape), self._one_hot(y)
+        mu, logvar = self.encoder(x) if y is None else self.encoder(x, y)
+        return mu.to(x.dtype), logvar.to(x.dtype)  # of nets in autocast's 16 bits too
 
     def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The decoder's output before the sigmoid, (B, C, H, W) or (S, B, C, H, W), for z (B, D) or (S, B, D)."""
-        y = self._one_hot(y)
-        if y is not None:
-            y = y.expand(*z.shape[:-1], -1).flatten(0, -2)
-        return self.decoder(z.flatten(0, -2), y).unflatten(0, z.shape[:-1])
+        """The decoder's output, (B, ...) or (S, B, ...), for z (B, D) or (S, B, D).
+
+        That of the built-in decoders are images before the sigmoid, (B, C, H, W) or (S, B, C, H, W).
+        """
+        y, rows = self._one_hot(y), z.flatten(0, -2)
+        logits = self.decoder(rows) if y is None else self.decoder(rows, y.expand(*z.shape[:-1], -1).flatten(0, -2))
+        return logits.unflatten(0, z.shape[:-1])
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Pixel means E[x|z, y] in [0, 1], in the shape of `logits`."""
-        logits = self.logits(z, y)
-        return continuous_bernoulli_mean(logits) if self.recon_loss == "continuous_bernoulli" else torch.sigmoid(logits)
+        """Pixel means E[x|z, y] in [0, 1], (B, C, H, W) or (S, B, C, H, W)."""
+        return self.likelihood.mean(self.logits(z, y)).clamp(0, 1)  # the mean of a Gaussian may lie outside
 
     def forward(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> VAEOutput:
         """Encode, sample with noise `eps`, (B, D) or (S, B, D), which is drawn if `None`, and decode.
@@ -145,13 +195,13 @@ class VAE(nn.Module):
         return VAEOutput(self.logits(z, y), mu, logvar, z)
 
     def recon(self, logits: Tensor, x: Tensor) -> Tensor:
-        """-log p(x|z), the reconstruction term, nats per image, (B,) or (S, B), for the likelihood `recon_loss`."""
-        return RECON_LOSSES[self.recon_loss](logits, x)
+        """-log p(x|z), the reconstruction term, nats per image, (B,) or (S, B)."""
+        return self.likelihood.recon(logits, x)
 
     @property
     def has_closed_form_kl(self) -> bool:
         """Whether the prior is the standard normal, whose KL from q(z|x) needs no samples."""
-        return isinstance(self.prior, StandardNormal)
+        return type(self.prior) is StandardNormal
 
     def kl(self, output: VAEOutput) -> Tensor:
         """KL(q(z|x) || p(z)), nats per image: in closed form, (B,), or `sampled_kl` if the prior is learned."""

@@ -62,7 +62,10 @@ def pairs_to_join(labels: Sequence[int], *, same: bool) -> list[tuple[int, int]]
 class Pictures:
     """Draws a run's pictures, which show the test split, into its folder."""
 
-    def __init__(self, run_dir: Path, splits: Splits, *, config: Config, protocol: str) -> None:
+    def __init__(
+        self, run_dir: Path, splits: Splits, *, config: Config, protocol: str, prior_is_standard: bool = True
+    ) -> None:
+        self.prior_is_standard = prior_is_standard
         self.run_dir, self.splits, self.config, self.protocol = run_dir, splits, config, protocol
         self.seed = config.seed
         names, test = splits.class_names, splits.test
@@ -214,7 +217,7 @@ class Pictures:
             "subtitle": self._subtitle(row, *outside),
             "axis_labels": ("z1", "z2"),
             "limit": limit,
-            "circles": self.config.prior == "standard",
+            "circles": self.prior_is_standard,
         }
 
     def _draw_interpolation(self, model: VAE, row: Row) -> None:

@@ -51,7 +51,7 @@ def describe(model: VAE, splits: Splits, *, binarize: str, reason: str = "") -> 
     return contents | {
         "note": _note(splits.name, binarize, conditional=bool(model.num_classes), scored=len(scored)),
         "prior": prior,
-        "likelihood": model.recon_loss,
+        "likelihood": model.likelihood.name,
         "box": None if splits.name in OWN else width * BOX // SIDE if splits.name == "mnist" else width,
         "mass": splits.name == "mnist",
         "light": _edges(scored.images).float().mean().item() > 127.5,

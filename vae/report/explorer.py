@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.data.splits import Splits
-from vae.model.priors import StandardNormal
+from vae.model.likelihoods import ContinuousBernoulli, is_built_in
 from vae.model.vae import VAE
 from vae.report import drawing, latents, nets
 from vae.report.latents import Starts
@@ -39,7 +39,10 @@ def describe(
     mu = mu.float().cpu()
     starts = latents.choose_starts(splits.test, mu, classes=len(splits.class_names))
     draws = latents.prior_draws(model, max(1, min(MAX_DRAWS, MAX_DRAWN // model.latent_dim)))
+    likelihood = model.likelihood
     program, reason = nets.program(model.decoder, "decoder")
+    if not is_built_in(likelihood):
+        program, reason = None, f"the page doesn't know the likelihood {plain(likelihood.name)}"
     units = latents.active_latents(mu, kl_per_dim)
     latent_map = None
     if model.latent_dim == 2:
@@ -55,13 +58,13 @@ def describe(
         "latents": model.latent_dim,
         "classes": [plain(name) for name in splits.class_names],
         "conditional": bool(model.num_classes),
-        "mean": "continuous_bernoulli" if model.recon_loss == "continuous_bernoulli" else "sigmoid",
+        "mean": likelihood.name if isinstance(likelihood, ContinuousBernoulli) else "sigmoid",
         "program": program,
         "bank": bank,
         "reason": reason,
         "units": units,
         "reach": torch.cat([mu, draws]).abs().max().item(),
-        "prior": "standard" if isinstance(model.prior, StandardNormal) else "learned",
+        "prior": "standard" if model.has_closed_form_kl else "learned",
         "map": latent_map,
         "starts": {
             "images": blob(starts.images, "uint8"),

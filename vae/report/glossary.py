@@ -94,7 +94,9 @@ def good_value(config: Config, results: dict[str, Any], *, expected: Expected | 
     peers = {
         preset: figures.mean
         for preset, figures in EXPECTED.items()
-        if results["dataset"] == "MNIST" and configure({"preset": preset}).protocol == config.protocol
+        if results["dataset"] == "MNIST"
+        and not config.nets
+        and configure({"preset": preset}).protocol == config.protocol
     }
     if peers:
         measured = ", ".join(f"{preset} {peers[preset]:.1f}" for preset in sorted(peers, key=peers.__getitem__))

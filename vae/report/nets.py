@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vae.model.networks import ConvDecoder, ConvEncoder, GatedBlock, MLPDecoder, MLPEncoder, ResidualBlock
 from vae.model.priors import SCALE_LIMIT, Coupling, RealNVP, StandardNormal, VampPrior
+from vae.system.errors import plain
 
 MAX_WEIGHTS = 8_000_000  # of a net that runs in the page: 16 MB, and some 10 ms of an ordinary core
 Step = dict[str, Any]
@@ -47,7 +48,7 @@ def program(net: nn.Module, name: str) -> tuple[dict[str, Any] | None, str]:
     try:
         steps = _steps(net, weights)
     except _UnknownLayerError as error:
-        return None, f"the {name} {error}, which takes a page too long to run while the pointer moves"
+        return None, f"the {name} {error}"
     matrices, vectors = (torch.cat([part.flatten() for part in parts or [torch.empty(0)]]) for parts in weights)
     return {"steps": steps, "matrices": blob(matrices, "int16"), "vectors": blob(vectors, "float32")}, ""
 
@@ -58,6 +59,9 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
     def in_turn(*parts: nn.Module) -> list[Step]:
         return [step for part in parts for step in _steps(part, weights)]
 
+    kind = type(module)
+    if kind.__module__.partition(".")[0] not in ("vae", "torch"):  # a subclass may compute something else
+        raise _UnknownLayerError(f"is, or has, a {plain(kind.__name__)}, which the page doesn't know")
     match module:
         case MLPEncoder() | MLPDecoder() | nn.Sequential():
             return in_turn(*module.children())
@@ -89,8 +93,8 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
             body = in_turn(module.body, module.head)
             return [{"moves_first": module.moves_first, "cut": module.cut, "limit": SCALE_LIMIT, "body": body}]
         case ConvEncoder() | ConvDecoder():
-            raise _UnknownLayerError("is convolutional")
-    raise _UnknownLayerError(f"has {type(module).__name__} layers")
+            raise _UnknownLayerError("is convolutional, which takes a page too long to run while the pointer moves")
+    raise _UnknownLayerError(f"is, or has, a {type(module).__name__}, which the page doesn't know")
 
 
 def blob(values: Tensor, dtype: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class RecordedRun:
     config: Config
     dataset: str
     protocol: str
+    density: str  # a likelihood of its own, by name; empty for the built-in ones
     parameters: int
     state: str  # finished, stopped or training
     epoch: int  # epochs done
@@ -65,7 +66,8 @@ class RecordedRun:
         size = f"{config.image_size}²" if config.image_size != 28 else ""
         name = self.dataset if config.dataset in OWN else config.dataset
         given = "given class" if config.conditional else ""
-        return " ".join(filter(None, [name, PIXELS[config.binarize], LOSSES[config.recon_loss], size, given]))
+        density = self.density or LOSSES[config.recon_loss]
+        return " ".join(filter(None, [name, PIXELS[config.binarize], density, size, given]))
 
     @property
     def scores(self) -> dict[str, float]:
@@ -155,6 +157,7 @@ def read_run(folder: Path, name: str = "") -> RecordedRun:
         config=config,
         dataset=description["dataset"],
         protocol=description["protocol"],
+        density=_own_density(description),
         parameters=description["parameters"],
         state=state,
         epoch=epoch,
@@ -163,6 +166,12 @@ def read_run(folder: Path, name: str = "") -> RecordedRun:
         started=started(folder, seconds),
         seconds=seconds,
     )
+
+
+def _own_density(description: dict[str, Any]) -> str:
+    """The name of a likelihood that is not built in; older runs have none."""
+    name = description.get("likelihood")
+    return name if isinstance(name, str) and name not in LOSSES else ""
 
 
 def is_finished(folder: Path, config: Config) -> bool:

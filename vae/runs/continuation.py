@@ -12,6 +12,7 @@ from vae.config import Config
 from vae.config.config import OWN, stored_config
 from vae.data.datasets import would_download
 from vae.model.build import model_from_state
+from vae.model.own import Nets
 from vae.runs import catalog, folders
 from vae.runs.folders import Folders
 from vae.runs.seeds import PLACES
@@ -23,7 +24,7 @@ from vae.system.program import PROGRAM
 
 # The knobs that may differ between a run and its continuation; all others define the run.
 RESUMABLE = {"num_epochs", "device", "compile", "threads", "checkpoint_every", "sample_every", *PLACES}
-RESUMABLE |= {"tsne_samples", "gif", "quiet", "final_eval", "num_importance_samples"}
+RESUMABLE |= {"nets", "tsne_samples", "gif", "quiet", "final_eval", "num_importance_samples"}
 OWN_PLACES = ("run_name", "output_dir", "overwrite")  # what a run's folder itself answers for
 
 
@@ -52,8 +53,10 @@ class Continuation(NamedTuple):
         return self.config.lr_schedule == "cosine" and self.config.num_epochs != before
 
 
-def read_continuation(run_dir: Path, given: dict[str, Any], *, typed: Path) -> Continuation:
+def read_continuation(run_dir: Path, given: dict[str, Any], *, typed: Path, nets: Nets | None = None) -> Continuation:
     """Read the last checkpoint of the run in a folder, which was `typed` so, for a continuation with the flags given.
+
+    `nets` are those that a person has named, for a run that has its own.
 
     Raises:
         FileError: it has none, or one that can't be used.
@@ -61,7 +64,7 @@ def read_continuation(run_dir: Path, given: dict[str, Any], *, typed: Path) -> C
     """
     last = Folders(run_dir, run_dir).last
     state = checkpoint.load(last)
-    model_from_state(state, last)  # fails if the weights don't belong to the configuration
+    model_from_state(state, last, nets)  # fails if the weights don't belong to the configuration
     stored = stored_config(state["config"], last)
     config = _continued(stored, given, run_dir=run_dir, relative_dirs=state["places"])
     given = with_places(run_dir, typed, config, given)
@@ -71,7 +74,7 @@ def read_continuation(run_dir: Path, given: dict[str, Any], *, typed: Path) -> C
     return Continuation(run_dir, state, config, {name: given[name] for name in PLACES if name in given})
 
 
-def look_for(config: Config, given: dict[str, Any]) -> Continuation | Folders | None:
+def look_for(config: Config, given: dict[str, Any], nets: Nets | None = None) -> Continuation | Folders | None:
     """The run of a command line that names it, for `--resume auto`.
 
     Returns:
@@ -90,7 +93,7 @@ def look_for(config: Config, given: dict[str, Any]) -> Continuation | Folders | 
         folders.check_name_is_free(config)
         return None
     try:
-        return read_continuation(run_dir, flags_of_line(config, given), typed=run_dir)
+        return read_continuation(run_dir, flags_of_line(config, given), typed=run_dir, nets=nets)
     except FileError as error:
         way_out = f"move {short_path(run_dir)} away to begin the run anew, or choose another --run_name"
         raise FileError(f"{error}; {way_out}") from None
@@ -155,6 +158,8 @@ def _is_moved(recorded: Path, log_path: Path) -> bool:
 
 def check_resumable(stored: Config, given: dict[str, Any]) -> None:
     """Refuse flags that would make it another run."""
+    if given.get("nets") and not stored.nets:
+        raise UsageError(f"--nets {given['nets']}: this run has the built-in nets; start a new one to change them")
     for name, value in given.items():
         if name not in RESUMABLE and value not in (getattr(stored, name), "auto"):
             raise UsageError(

@@ -9,7 +9,8 @@ import copy
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +101,9 @@ def export(model: VAE, target: str | Path, facts: Facts, *, format: str = "torch
     *files, example_path, json_path = paths
     encoder, decoder = programs = programs_of(model)
     # A program is a file; weights are one for all.
-    difference = max(write(*pair, facts) for pair in zip(programs if len(files) > 1 else [model], files, strict=True))
+    parts = zip(programs if len(files) > 1 else [model], files, strict=True)
+    with _explained(model, format):
+        difference = max(write(*pair, facts) for pair in parts)
     if not difference <= TOLERANCE:
         names = " and ".join(map(str, files))
         raise ExportError(f"{names} differ from the model by {difference:.1e}: don't use them")
@@ -120,6 +123,19 @@ def export(model: VAE, target: str | Path, facts: Facts, *, format: str = "torch
     }
     write_json(json_path, entries)
     return Exported(paths, difference)
+
+
+@contextmanager
+def _explained(model: VAE, format: str) -> Iterator[None]:
+    """Say in a line that a format can't hold a model's own nets, for what the exporters raise."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not model.own:
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        way_out = "safetensors keeps the weights"
+        raise ExportError(f"format {format} can't hold these nets: {reason[:200]}; {way_out}") from None
 
 
 def paths_of(target: str | Path, format: str) -> list[Path]:
@@ -223,7 +239,7 @@ def _difference(output: Tensor, expected: Tensor) -> float:
 def _write_weights(model: VAE, path: Path, facts: Facts) -> float:
     """Write all weights, of the prior too, and open them again. Returns a difference of 0, or an infinite one."""
     weights.save(path, model.state_dict(), facts)
-    again = load_model(path).state_dict()
+    again = load_model(path, nets=lambda *_, **sizes: copy.deepcopy(model).cpu()).state_dict()
     is_same = all(torch.equal(tensor.cpu(), again[name]) for name, tensor in model.state_dict().items())
     return 0.0 if is_same else float("inf")
 

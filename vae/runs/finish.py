@@ -83,7 +83,12 @@ def _drawing(
     if config.gif:
         drawing["the animations"] = lambda: animate_run(run_dir, {kind: run_dir / f"{kind}.gif" for kind in KINDS})
     if config.side_by_side:
-        drawing["side_by_side.png"] = lambda: pictures.draw_side_by_side(load_model(run_dir).to(learner.device), row)
+
+        def draw_side_by_side() -> None:
+            model = load_model(run_dir, nets=learner.nets)
+            pictures.draw_side_by_side(model.to(learner.device), row)
+
+        drawing["side_by_side.png"] = draw_side_by_side
 
     def draw_tsne() -> None:
         console.status(f"t-SNE of {min(config.tsne_samples, len(mu)):,} test images")

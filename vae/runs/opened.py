@@ -16,8 +16,10 @@ from vae.config.knobs import check_choice
 from vae.data.datasets import load_splits, would_download
 from vae.data.errors import DataError
 from vae.data.pixels import draw_once
+from vae.data.prepare import prepare
 from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
+from vae.model.own import Nets
 from vae.plots.canvas import subtitle_of
 from vae.runs import summary
 from vae.runs.folders import is_implied
@@ -38,11 +40,20 @@ class Opened:
     `path` is the checkpoint; `run_dir` is the run's folder, or `None` for a checkpoint outside of one.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", data_dir: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        data_dir: str = "",
+        nets: Nets | str | None = None,
+        data: Splits | None = None,
+    ) -> None:
         self.path = path.resolve()
         self._state = weights.load(path)
         self.device = machine.resolve_device(device)
-        self.model = model_from_state(self._state, path).to(self.device)
+        self.model = model_from_state(self._state, path, nets).to(self.device)
+        self._data = data
         self.config = stored_config(self._state["config"], path)
         self.epoch: int = self._state["epoch"]
         self.run_dir = _run_of(self.path)
@@ -55,7 +66,15 @@ class Opened:
         if not self.may_write_data and would_download(config.dataset, self.data_dir, binarize=config.binarize):
             named = f"{self.data_dir}, where its run had them: name their folder with --data_dir"
             raise DataError(f"the images that {self.path} was trained on are not in {named}")
-        splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
+        if self._data:
+            splits = prepared(self._data, config)
+        else:
+            try:
+                splits = build_splits(config, self.data_dir, fallback=self._state["fallback"])
+            except DataError as error:
+                if config.dataset != "arrays":
+                    raise
+                raise DataError(f"{error}; if the images were given in Python, open_run(path, data=…)") from None
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
             raise DataError(
@@ -102,7 +121,7 @@ class Opened:
             texts = [stored["title"], stored["protocol"], *stored["class_names"]]
             if all(text.isprintable() and len(text) <= MAX_TEXT for text in texts):
                 return stored
-        return summary.captions(self.config, self.splits)
+        return summary.captions(self.config, self.splits, self.model.likelihood.name)
 
     @property
     def title(self) -> str:
@@ -127,7 +146,7 @@ class Opened:
         """
         names = ("config", "image_shape", "num_classes", "latent_dim", "epoch", "fallback")
         state = {name: self._state[name] for name in names}
-        folders = {name: Path(state["config"][name]) for name in ("data_dir", "output_dir", "log_dir")}
+        folders = {name: Path(state["config"].get(name, "")) for name in ("data_dir", "output_dir", "log_dir", "nets")}
         state["config"] = state["config"] | {name: path.name for name, path in folders.items() if path.is_absolute()}
         checkpoint = Path(*self.path.parts[-3:]) if self.run_dir else Path(self.path.name)
         captions = {name: self._captions[name] for name in CAPTIONS}
@@ -208,3 +227,14 @@ def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Split
         binarize=config.binarize,
     )
     return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits
+
+
+def prepared(splits: Splits, config: Config) -> Splits:
+    """Data given in Python, held out, resized and made binary as a Config asks for."""
+    return prepare(
+        splits,
+        val_split=config.val_split,
+        seed=config.seed,
+        image_size=config.image_size,
+        binarize=config.binarize,
+    )

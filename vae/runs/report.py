@@ -28,7 +28,7 @@ def write(run_dir: Path, model: VAE, splits: Splits, mu: Tensor, *, epoch: int, 
     results = summary.results(splits, rows, protocol=description["protocol"], parameters=description["parameters"])
     kl_per_dim = results["test"]["kl_per_dim"]
     contents = explorer.describe(model, splits, mu, kl_per_dim=kl_per_dim, binarize=config.binarize)
-    floor = least_recon(splits.test, model.recon_loss)
+    floor = least_recon(model, splits.test)
     epochs, damaged = frames.describe(run_dir, model, splits, mu, rows)
     text = page.render(
         run_dir, config, description, results, rows, contents, floor=floor, frames=epochs, damaged_frames=damaged

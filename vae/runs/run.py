@@ -15,11 +15,12 @@ import torch
 
 from vae.config import Config, presets
 from vae.data.splits import Splits
+from vae.model.own import NOTHING, Own
 from vae.plots.pictures import Pictures
 from vae.runs import folders, summary
 from vae.runs.finish import evaluate_fully, finish
 from vae.runs.folders import Folders, relative_to_run
-from vae.runs.opened import build_splits
+from vae.runs.opened import build_splits, prepared
 from vae.runs.record import read_metrics, started
 from vae.runs.tracking import Tracker, silent_writer_thread
 from vae.system import checkpoint, machine, memory
@@ -37,7 +38,7 @@ class Run:
     """One run: `start` or `restore` it, then `train`, and `close` it in any case.
 
     `fallback` says why a resumed run trains on the digits in place of MNIST. Of several processes that train a run
-    together, only the main one writes files.
+    together, only the main one writes files. `own` are the nets and the data that a person gives.
     """
 
     folders: Folders
@@ -46,7 +47,13 @@ class Run:
     pictures: Pictures | None = None  # only in the main process
 
     def __init__(
-        self, config: Config, *, console: Console, fallback: str = "", processes: ProcessGroup = SINGLE_PROCESS
+        self,
+        config: Config,
+        *,
+        console: Console,
+        fallback: str = "",
+        processes: ProcessGroup = SINGLE_PROCESS,
+        own: Own = NOTHING,
     ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -55,10 +62,13 @@ class Run:
         self._cleanup = ExitStack()
         self._fastest = float("inf")  # seconds of an epoch
         self.device = machine.resolve_device(processes.device or config.device)
-        self.splits = self._load_data(config, fallback).to(self.device)
+        splits = self._load_data(config, fallback) if own.splits is None else prepared(own.splits, config)
+        self.splits = splits.to(self.device)
         precision = machine.resolve_precision(config.precision, self.device)
-        self.config = dataclasses.replace(config, dataset=self.splits.name, precision=precision)
-        self.learner = Learner(self.config, self.splits, processes=processes)
+        dataset = self.splits.name if own.splits is None else "arrays"
+        self.config = dataclasses.replace(config, dataset=dataset, precision=precision)
+        self.learner = Learner(self.config, self.splits, processes=processes, nets=own.nets)
+        self._likelihood = self.learner.model.likelihood.name
 
     def _load_data(self, config: Config, fallback: str) -> Splits:
         splits = build_splits(config, Path(config.data_dir), fallback=fallback)
@@ -115,7 +125,9 @@ class Run:
         device = machine.describe_device(self.device)
         device += f", {self.processes.world_size} processes" if self.processes.world_size > 1 else ""
         parameters = self.learner.parameters
-        self.description = summary.describe_run(self.config, self.splits, parameters=parameters, device=device)
+        self.description = summary.describe_run(
+            self.config, self.splits, likelihood=self._likelihood, parameters=parameters, device=device
+        )
         self.description["started"] = started(self.folders.run_dir, sum(row["seconds"] for row in rows)).isoformat()
         write_json(self.folders.config, self.description)
         self._cleanup.enter_context(silent_writer_thread())
@@ -133,6 +145,7 @@ class Run:
             self.splits,
             config=self.config,
             protocol=self.description["protocol"],
+            prior_is_standard=self.learner.model.has_closed_form_kl,
         )
 
     def close(self) -> None:
@@ -147,7 +160,7 @@ class Run:
             "config": self.config.to_dict(),
             "fallback": self.splits.fallback,
             "places": self.relative_dirs,
-            "shown": summary.captions(self.config, self.splits),
+            "shown": summary.captions(self.config, self.splits, self._likelihood),
         }
 
     def train(self) -> int:

@@ -22,25 +22,28 @@ COLLAPSED = (
 )
 
 
-def protocol(config: Config, splits: Splits) -> str:
-    """How pixels are made into targets and scored; printed with every likelihood."""
-    pixels = config.protocol if splits.image_shape[0] == 1 else config.protocol.replace("grey", "colour")
+def protocol(config: Config, splits: Splits, likelihood: str) -> str:
+    """How pixels are made into targets and scored by the likelihood of this name; printed with every figure of it."""
+    pixels = config.protocol_with(likelihood)
+    pixels = pixels if splits.image_shape[0] == 1 else pixels.replace("grey", "colour", 1)
     given = "given the class" if config.conditional else ""
     return ", ".join(filter(None, [pixels, splits.note, given]))
 
 
-def captions(config: Config, splits: Splits) -> dict[str, Any]:
+def captions(config: Config, splits: Splits, likelihood: str) -> dict[str, Any]:
     """What pictures of a model say about its data, as a checkpoint holds it."""
-    return {"title": splits.title, "protocol": protocol(config, splits), "class_names": list(splits.class_names)}
+    words = protocol(config, splits, likelihood)
+    return {"title": splits.title, "protocol": words, "class_names": list(splits.class_names)}
 
 
-def describe_run(config: Config, splits: Splits, *, parameters: int, device: str) -> dict[str, Any]:
+def describe_run(config: Config, splits: Splits, *, likelihood: str, parameters: int, device: str) -> dict[str, Any]:
     """What defines a run and where it ran, as config.json holds it."""
     return {
         "config": config.to_dict(),
         "dataset": splits.title,
         "fallback": splits.fallback,
-        "protocol": protocol(config, splits),
+        "protocol": protocol(config, splits, likelihood),
+        "likelihood": likelihood,
         "parameters": parameters,
         "seed": config.seed,
         "device": device,
@@ -79,6 +82,7 @@ def header(config: Config, splits: Splits, description: dict[str, Any], run_dir:
     table = [
         ("data", f"{splits.title}, {', '.join(sizes)}, {shape.removesuffix('×1')}, {description['protocol']}"),
         ("model", f"{config.model_name}, {description['parameters']:,} parameters"),
+        *([("nets", f"run from {config.nets}")] if config.nets else []),
         ("recipe", config.recipe),
         ("device", f"{description['device']}; training {config.precision}, evaluation fp32"),
         ("output", short_path(run_dir)),

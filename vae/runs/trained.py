@@ -16,9 +16,11 @@ from vae.config import options
 from vae.config.config import Config
 from vae.config.knobs import check
 from vae.data.pixels import to_pixels
+from vae.data.splits import Splits
 from vae.evaluation.elbo import evaluate, posterior, score_images
 from vae.evaluation.reconstruction import Reconstructed, reconstruct
 from vae.model import sampling
+from vae.model.own import Nets
 from vae.model.sampling import Interpolation, Samples, Traversal
 from vae.runs.export import Exported, export
 from vae.runs.inputs import Images, checked_digits, ends_of, label_for, pair_to_join, pixels_from
@@ -262,13 +264,22 @@ def _on_cpu(result: Any) -> Any:
     return type(result)(*(part.cpu() if isinstance(part, Tensor) else part for part in result))
 
 
-def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_dir: str = "") -> Trained:
+def open_run(
+    path: str | Path = "outputs/latest",
+    *,
+    device: str = "auto",
+    data_dir: str = "",
+    nets: Nets | str | None = None,
+    data: Splits | None = None,
+) -> Trained:
     """Open a run's folder (its `checkpoints/last.pt`), a checkpoint file or an exported .safetensors.
 
     Args:
         path: `outputs/latest` is the newest run, even where links can't be made.
         device: auto (the best available), cpu, mps, cuda or cuda:N.
         data_dir: the folder of the data; empty for the one that the run used.
+        nets: of a run with nets of its own, the function that makes them, or its place, `FILE.py:FUNCTION`.
+        data: of a run whose data were given in Python, the same again.
 
     Raises:
         CheckpointError: there is nothing to open, or it is damaged; the message is one line.
@@ -283,7 +294,7 @@ def open_run(path: str | Path = "outputs/latest", *, device: str = "auto", data_
         path = last
     elif not path.exists():
         raise CheckpointError(f"{path}: no such run or checkpoint")
-    return Trained(path, device=device, data_dir=data_dir)
+    return Trained(path, device=device, data_dir=data_dir, nets=nets, data=data)
 
 
 def _newest(output_dir: Path) -> Path:

@@ -109,10 +109,15 @@ def check(state: dict[str, Any], schema: dict[str, Any], path: Path) -> dict[str
     return state
 
 
-def is_weight(value: object) -> bool:
-    """Whether a file's entry is a dense float32 tensor whose numbers are all in the file."""
+def is_dense(value: object) -> bool:
+    """Whether a file's entry is a dense tensor whose numbers are all in the file."""
     return (
         isinstance(value, torch.Tensor)
-        and (value.dtype, value.layout, value.device.type) == (torch.float32, torch.strided, "cpu")
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
         and value.untyped_storage().nbytes() >= value.numel() * value.element_size()  # strides of 0 repeat a number
     )
+
+
+def is_weight(value: object) -> bool:
+    """Whether a file's entry is dense and float32."""
+    return is_dense(value) and isinstance(value, torch.Tensor) and value.dtype == torch.float32

@@ -80,6 +80,8 @@ class CompiledStep:
         self._objective, self._size, self._grad_clip = objective, size, grad_clip
         self._decay, self._betas, self._eps = group["weight_decay"], group["betas"], group["eps"]
         self._weights: list[Tensor] = group["params"]
+        if unused := sum(weights not in optimizer.state for weights in self._weights):
+            raise CompileError(f"the training step can't be compiled: {unused} of the weights get no gradient")
         states = [optimizer.state[weights] for weights in self._weights]
         self._counts = _join(states, "step")
         # Biases and norms are updated as one vector: a loop for each would take the compiler longer than all else.
@@ -105,6 +107,8 @@ class CompiledStep:
         """
         if any(os.environ.get(name, "0") not in ("", "0") for name in DISABLERS):
             raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
+        buffers = list(self._objective.buffers())
+        before = [buffer.clone() for buffer in buffers]  # such as the means of a batch norm
         self._objective(x, y, eps, 1.0)  # makes the checks of a first batch, such as that of the pixels' range
         factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
         # By default a process may compile this function only a few times; each CompiledStep has a graph of its own.
@@ -116,6 +120,9 @@ class CompiledStep:
         except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
+        finally:
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
     def __call__(
         self, x: Tensor, y: Tensor, eps: Tensor, *, lr: float, beta: float, number: int, halted: Tensor

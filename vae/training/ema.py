@@ -29,9 +29,12 @@ class WeightAverage:
         self._decay = decay
         self._averages: list[Tensor] = list(self.model.parameters())
         self._weights: list[Tensor] = list(model.parameters())
+        self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Follow the trained weights after a step, counted from the run's first, 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        for copy_of, buffer in self._buffers:  # the built-in nets have none
+            copy_of.copy_(buffer)

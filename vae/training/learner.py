@@ -15,6 +15,7 @@ from vae.config import Config
 from vae.data.splits import Splits
 from vae.evaluation.elbo import evaluate
 from vae.model.build import build_model, start_from_images
+from vae.model.own import Nets, check_own
 from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
@@ -33,27 +34,34 @@ class Learner:
         model: the VAE under training.
         eval_model: the VAE that is scored, drawn and saved: the averaged weights with `--ema`, else `model`.
         parameters: number of the model's weights.
+        nets: made the model; `None` for `build_model`.
         to_compile: whether `compile` should be called after the first epoch.
 
     Args:
         config: every knob, its precision resolved.
         splits: the images, on the device to train on.
         processes: the processes that train it together.
+        nets: makes the model in place of `build_model`.
 
     Raises:
         TooLargeError: the training doesn't fit into this machine's memory.
+        UsageError: the knobs, the data and the nets don't go together.
     """
 
-    def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup) -> None:
-        self.config, self.splits, self.processes = config, splits, processes
+    def __init__(self, config: Config, splits: Splits, *, processes: ProcessGroup, nets: Nets | None = None) -> None:
+        self.config, self.splits, self.processes, self.nets = config, splits, processes, nets
         self.device = splits.train.device
         self.epoch = 0
         self.num_classes = len(splits.class_names)
         shape, images = splits.image_shape, len(splits.train)
-        check_memory(config, shape, num_classes=self.num_classes, images=images, device=self.device)
+        if nets is None:  # else the sizes are not those of the configuration
+            check_memory(config, shape, num_classes=self.num_classes, images=images, device=self.device)
         self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
         with self._own_rng():
-            self.model = build_model(config, image_shape=shape, num_classes=self.num_classes).to(self.device)
+            model = build_model(config, image_shape=shape, num_classes=self.num_classes, nets=nets)
+            if nets is not None:
+                check_own(model.cpu(), config)
+            self.model = model.to(self.device)
         start_from_images(self.model, splits.train, config)
         self._optimizer = build_optimizer(config, self.model)
         self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
@@ -80,7 +88,8 @@ class Learner:
             CompileError: this machine can't compile it.
         """
         self.to_compile = False
-        self._step.compile(self.splits.train)
+        with torch.random.fork_rng(devices=[]):
+            self._step.compile(self.splits.train)
 
     def learn(self, on_batch: Callable[[int], None]) -> dict[str, Any]:
         """Train for an epoch. Returns its figures as they go into metrics.jsonl and TensorBoard.
@@ -143,7 +152,7 @@ class Learner:
             self.eval_model.load_state_dict(state["model_state"])
             if self._step.ema is not None:
                 self.model.load_state_dict(state["trained_state"])
-            restore_optimizer(self._optimizer, state["optimizer_state"])
+            restore_optimizer(self._optimizer, state["optimizer_state"], may_lack=bool(self.model.own))
             kinds = {name: type(value) for name, value in scaler.state_dict().items()}
             if kinds and kinds != {name: type(value) for name, value in state["scaler_state"].items()}:
                 raise ValueError("its scaler's state is damaged")

@@ -13,15 +13,21 @@ MEANS = ("exp_avg", "exp_avg_sq")  # Adam's running means, of the shape of a wei
 
 
 def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
-    """Fused Adam or AdamW over all parameters."""
-    fused = next(model.parameters()).device.type != "mps"
+    """Fused Adam or AdamW over all parameters that are not frozen."""
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = weights[0].device.type != "mps"
     if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr, fused=fused)
-    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+        return torch.optim.Adam(weights, lr=config.lr, fused=fused)
+    return torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any], *, may_lack: bool = False) -> None:
     """Load Adam's step counts and running means from a checkpoint; its rates remain those of the configuration.
+
+    Args:
+        optimizer: of a model's weights.
+        stored: its state as a checkpoint holds it.
+        may_lack: whether some weights may have no state, as those that get no gradient in nets of one's own.
 
     Raises:
         ValueError: the state of other weights.
@@ -31,7 +37,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) 
     expected = [{"step": torch.Size(), **dict.fromkeys(MEANS, weight.shape)} for weight in weights]
     state = stored["state"]
     shapes = {index: {name: value.shape for name, value in entry.items()} for index, entry in state.items()}
-    if shapes and shapes != dict(enumerate(expected)):
+    needed = {index: shape for index, shape in enumerate(expected) if index in shapes or not may_lack}
+    if shapes and shapes != needed:
         raise ValueError("its optimizer's state is that of other weights")
     dense = {  # laid out as the weights are, which fused Adam takes for granted: a file's strides may repeat a number
         index: {"step": entry["step"], **{name: torch.empty_like(weights[index]).copy_(entry[name]) for name in MEANS}}
