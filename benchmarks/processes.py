@@ -47,6 +47,7 @@ def serve(preset: str, batch_size: int) -> None:
     from vae.data.datasets import load_splits
     from vae.model.build import build_model
     from vae.system.distributed import process_group
+    from vae.system import memory
     from vae.system.machine import resolve_precision
     from vae.training.epoch import train_epoch
     from vae.training.optimizer import build_optimizer
@@ -56,6 +57,7 @@ def serve(preset: str, batch_size: int) -> None:
     config = dataclasses.replace(config, precision=resolve_precision("auto", torch.device("cpu")))
     split = load_splits("mnist", ROOT / "data").train
     torch.set_num_threads(1)
+    memory.keep_freed()  # as a run does
     torch.manual_seed(0)
     model = build_model(config, image_shape=(1, 28, 28), num_classes=10)
     generator = torch.Generator().manual_seed(0)

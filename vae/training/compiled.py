@@ -95,7 +95,9 @@ class CompiledStep:
         self._device = self._weights[0].device
         for tensor in (self._counts, *self._means, *self._squares):
             torch._dynamo.mark_static_address(tensor)  # a CUDA graph may change it in place
-        options = CUDA if self._device.type == "cuda" else CPU
+        known = torch._inductor.list_options()
+        wished = CUDA if self._device.type == "cuda" else CPU
+        options = {name: value for name, value in wished.items() if name in known}  # an older torch lacks some
         self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
         self._graph = self._compiled(self._step)
 
