@@ -46,8 +46,8 @@ def serve(preset: str, batch_size: int) -> None:
 
     from vae.data.datasets import load_splits
     from vae.model.build import build_model
-    from vae.system.distributed import process_group
     from vae.system import memory
+    from vae.system.distributed import process_group
     from vae.system.machine import resolve_precision
     from vae.training.epoch import train_epoch
     from vae.training.optimizer import build_optimizer
