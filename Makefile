@@ -50,3 +50,4 @@ record:
 bench:
 	python benchmarks/throughput.py --write
 	python benchmarks/processes.py --write
+	python benchmarks/scale_model.py --write

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from main import main
 from vae import VAE, fit, load_model, open_run
 from vae.config import Config
 from vae.data import load_splits
+from vae.data.errors import DataError
+from vae.runs.fit import _data
 from vae.system.checkpoint import CheckpointError
 from vae.system.errors import UsageError
 from vae.training.learner import Learner
@@ -52,6 +55,7 @@ def make(config, *, image_shape, num_classes):
     return model
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_of_own_nets_and_data_ends_with_the_weights_of_an_unbroken_one(few, monkeypatch):
     knobs = {**KNOBS, "ema": 0.9, "checkpoint_every": 1}
     whole = fit(make, few, num_epochs=3, run_name="whole", **knobs)
@@ -75,32 +79,38 @@ def test_a_resumed_fit_of_own_nets_and_data_ends_with_the_weights_of_an_unbroken
     assert averaged["decoder.body.1.num_batches_tracked"] == 9  # the average's batch norm follows too
 
 
-def test_a_model_given_is_trained_from_its_weights_and_not_changed(few):
+def test_a_model_given_is_trained_from_its_weights_and_not_changed_in_any_thread(few, capfd):
     model = VAE(3, hidden_dims=(8,), prior="flow", num_couplings=2, prior_width=4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    run = fit(model, few, num_epochs=1, lr=1e-9, weight_decay=0.0, **KNOBS)
+    runs = []
+    knobs = {**KNOBS, "lr": 1e-9, "weight_decay": 0.0}
+    thread = threading.Thread(target=lambda: runs.append(fit(model, few, num_epochs=1, **knobs)))
+    thread.start()
+    thread.join()
+    run = runs[0]
+    assert not capfd.readouterr().out  # stderr has the warning of a collapse
     assert_same_state(before, model.state_dict())
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0)
     assert (run.config.latent_dim, run.config.hidden_dims, run.config.prior) == (3, (8,), "flow")
     assert load_model(run.run_dir).latent_dim == 3  # all of it is built in: no nets are asked for
-    assert run.config.dataset == "arrays" and run.config.image_size == 28
+    with pytest.raises(DataError, match="--data_dir; if the images were given in Python, open_run"):
+        _ = open_run(run.run_dir).splits
+    assert len(open_run(run.run_dir, data=few).splits.train) == 150
 
 
-def test_a_configuration_and_a_data_set_by_name_are_the_command_s_run(tmp_path):
-    config = Config(num_epochs=1, hidden_dims=(32,), batch_size=256, tsne_samples=60, device="cpu")
-    run = fit(config, "digits", quiet=True, run_name="fitted")
-    assert main([*QUICK, "--num_epochs", "1", "--quiet", "--run_name", "typed"]) == 0
-    assert_same_state(load_state(run.run_dir)["model_state"], load_state(tmp_path / "outputs/typed")["model_state"])
-    assert open_run(run.run_dir).title == "scikit-learn digits"
-
-
-def test_fit_works_outside_the_main_thread_and_says_nothing_if_quiet(few, capfd):
-    runs = []
-    thread = threading.Thread(target=lambda: runs.append(fit(make, few, num_epochs=1, **KNOBS)))
-    thread.start()
-    thread.join()
-    assert runs[0].epoch == 1 and not capfd.readouterr().out  # stderr has the warning of a collapse
+def test_arrays_and_files_are_data_too(few):
+    images, labels = few.train.images, few.train.labels
+    np.save("mine.npy", images.numpy())
+    for data, sizes in (
+        ((images, labels), (135, 15)),
+        (images.numpy(), (135, 15)),
+        (((images, labels), (few.test.images, few.test.labels)), (150, 50)),
+    ):
+        knobs, splits = _data(data, {})
+        assert knobs == {"dataset": "arrays", "image_size": 28} and (len(splits.train), len(splits.test)) == sizes
+    assert _data("mine.npy", {}) == ({"dataset": "arrays", "data_dir": "mine.npy"}, None)
+    assert _data(Path(), {}) == ({"dataset": "folder", "data_dir": "."}, None)
 
 
 def test_mistakes_are_refused_in_one_line(few):
@@ -164,6 +174,13 @@ def test_a_run_asks_for_its_nets_and_never_runs_them_unasked(own_copy, capfd):
     assert json.loads((own_copy / "outputs/x/config.json").read_text())["config"]["nets"] == "my_nets.py:make"
 
 
+def test_fit_is_the_command_s_run(own_copy):
+    knobs = {**KNOBS, "batch_size": 256, "hidden_dims": [32]}
+    run = fit("my_nets.py:make", "digits", num_epochs=1, run_name="fitted", **knobs)
+    assert_same_state(load_state(run.run_dir)["model_state"], load_state(own_copy / "outputs/x")["model_state"])
+    assert run.title == "scikit-learn digits"
+
+
 def test_a_built_in_run_can_t_be_continued_with_nets_of_one_s_own(own_copy, finished_run, capfd):
     assert main(["--resume", str(finished_run / "outputs/whole"), *NETS]) == 2
     assert "this run has the built-in nets" in capfd.readouterr().err
@@ -185,26 +202,3 @@ def test_a_checkpoint_that_names_evil_code_has_it_neither_run_nor_printed_raw(ow
         err = capfd.readouterr().err
         assert len(err.splitlines()) == 1 and err.rstrip("\n").isprintable()
     assert not (own_copy / "ran").exists()
-
-
-def test_arrays_and_files_are_data_too(few, tmp_path):
-    images, labels = few.train.images, few.train.labels
-    np.savez("mine.npz", images=images.numpy(), labels=labels.numpy())
-    config = Config(hidden_dims=(8,))
-    runs = [
-        fit(config, data, num_epochs=1, **KNOBS)
-        for data in ((images, labels), ((images, labels), (few.test.images, few.test.labels)), "mine.npz")
-    ]
-    sizes = [(len(run.splits.train), len(run.splits.test)) for run in runs]
-    assert sizes == [(135, 15), (150, 50), (135, 15)]
-    assert len(open_run(runs[2].run_dir).splits.test) == 15  # a file needs no reminder
-
-
-def test_data_given_in_python_are_asked_for_again(few):
-    run = fit(Config(hidden_dims=(8,)), few, num_epochs=1, run_name="mine", **KNOBS)
-    with pytest.raises(
-        UsageError.__mro__[1],
-        match="--data_dir; if the images were given in Python, open_run",
-    ):
-        _ = open_run(run.run_dir).splits
-    assert len(open_run(run.run_dir, data=few).splits.train) == 150
