@@ -80,9 +80,13 @@ def least_recon(model: VAE, split: Split) -> float | None:
 
     `None` if the model's likelihood has no such bound, as a density of the pixels.
     """
-    chunks = [model.likelihood.least_recon(to_pixels(images)) for images, _ in split.chunks(CHUNK)]
-    bounds = [chunk for chunk in chunks if chunk is not None]
-    return torch.cat(bounds).double().mean().item() if bounds else None
+    total = 0.0
+    for images, _ in split.chunks(CHUNK):
+        bounds = model.likelihood.least_recon(to_pixels(images))
+        if bounds is None:
+            return None
+        total += bounds.double().sum().item()
+    return total / len(split)
 
 
 @torch.no_grad()
