@@ -23,6 +23,7 @@ import numpy as np
 
 from vae.data.decode import Decoded, decode_block
 from vae.data.errors import DataError
+from vae.system.machine import num_cores
 from vae.system.stopping import raise_if_stopped
 
 BLOCK = 64  # pictures that a process decodes at a time
@@ -70,9 +71,9 @@ def decode_all(
         finally:
             idle.put(worker)
 
-    with ThreadPoolExecutor(_num_cores()) as threads:
+    with ThreadPoolExecutor(num_cores()) as threads:
         try:
-            for _ in range(_num_cores()):
+            for _ in range(num_cores()):
                 workers.append(_Worker())
                 idle.put(workers[-1])
             for done in as_completed([threads.submit(decode_elsewhere, start) for start in starts]):
@@ -83,10 +84,6 @@ def decode_all(
             for worker in workers:
                 worker.end()
     return results
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:

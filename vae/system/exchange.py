@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vae.system.distributed import ProcessGroup
+from vae.system.machine import num_cores
 
 IN_MEMORY = Path("/dev/shm")  # a file system in memory on Linux; elsewhere the folder of temporary files is taken
 PATIENCE = 0.005  # seconds of looking for a message before sleeping: a core that sleeps wakes up slow
@@ -95,8 +96,7 @@ class SharedExchange(Exchange):
         self.stores = [torch.from_file(str(folder / f"store-{n}"), shared=True, size=size) for n in range(STORES)]
         parts = torch.from_file(str(folder / "parts"), shared=True, size=2 * ranks * size, dtype=dtype)
         self._sets, self._turn = parts.view(2, ranks, size), 0
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._patience = PATIENCE if ranks <= cores else 0.0
+        self._patience = PATIENCE if ranks <= num_cores() else 0.0
         self._peers = dict(self._connect(folder, key))
 
     def _connect(self, folder: Path, key: bytes) -> Iterator[tuple[int, Connection]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -46,6 +47,11 @@ def describe_device(device: torch.device) -> str:
         return f"{device}, {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()
     return f"{device}, {threads} {plural(threads, 'thread')}" if device.type == "cpu" else str(device)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory_mb() -> float | None:
