@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return resume(given) if "resume" in given else train(given)
     except (UserError, OSError) as error:  # an OSError's message names the path, the permission, the disk
-        tell(f"error: {one_line(error)}")
+        tell(f"error: {one_line(error)}", ends=True)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         tell("interrupted")

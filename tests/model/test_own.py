@@ -13,7 +13,7 @@ from vae.data import Split
 from vae.model.build import build_model, start_from_images
 from vae.model.networks import MLPDecoder, MLPEncoder
 from vae.model.objective import Objective
-from vae.model.own import call_nets, check_own, load_nets, missing_nets, name_of
+from vae.model.own import NetsError, call_nets, check_own, load_nets, missing_nets, name_of
 from vae.model.priors import StandardNormal, VampPrior
 from vae.system.errors import UsageError
 
@@ -215,13 +215,21 @@ def test_a_mistake_in_the_name_is_one_line(file):
             call_nets(load_nets(f"{file}:{name}"), Config(), image_shape=SHAPE, num_classes=0)
 
 
-def test_what_a_user_s_file_raises_keeps_its_traceback(file):
-    with pytest.raises(RuntimeError, match=r"my_nets\.py failed") as failure:
+def test_what_a_user_s_file_raises_is_one_line_that_names_its_place(file):
+    with pytest.raises(NetsError, match=r"my_nets\.py, line \d+: FileNotFoundError: ") as failure:
         load_nets(f"{file}:missing")(Config())
     assert isinstance(failure.value.__cause__, FileNotFoundError)
-    file.write_text("1 / 0")
-    with pytest.raises(ZeroDivisionError):
-        load_nets(f"{file}:make")
+    for text, message in (
+        ("\n1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("import none_such", "line 1: ModuleNotFoundError: No module named 'none_such'"),
+        ("\n\ndef make(:", "line 3: SyntaxError: "),
+    ):
+        file.write_text(text)
+        with pytest.raises(NetsError, match=rf"my_nets\.py, {message}"):
+            load_nets(f"{file}:make")
+    file.write_text("def make(config): ...")
+    with pytest.raises(NetsError, match=r"my_nets\.py: TypeError: .*unexpected keyword argument 'image_shape'"):
+        load_nets(f"{file}:make")(Config(), image_shape=SHAPE)
 
 
 def top_level(config, **sizes):

@@ -9,6 +9,9 @@ import torch
 from small_runs import QUICK, load_state, two_processes
 
 from main import main
+from vae.config import Config
+from vae.runs.run import Run
+from vae.system.console import Console
 from vae.system.distributed import (
     SINGLE_PROCESS,
     ProcessGroup,
@@ -131,10 +134,20 @@ def test_an_incomplete_torchrun_environment_gets_one_line(environment, monkeypat
     assert "with torchrun" in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("size", "rank", "tells"), [("2", "0", True), ("2", "1", False), ("1", "1", True)])
-def test_of_several_processes_the_main_one_tells_a_mistake_and_a_leftover_rank_silences_none(
-    monkeypatch, capsys, size, rank, tells
+@pytest.mark.parametrize(("size", "rank", "waits"), [("2", "0", []), ("2", "1", [3]), ("1", "1", [])])
+def test_of_several_processes_the_main_one_tells_a_mistake_first_and_a_leftover_rank_is_no_other(
+    monkeypatch, capsys, size, rank, waits
 ):
+    """torchrun ends the others when the main process has failed; one that it doesn't end is alone with its mistake."""
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setenv("RANK", rank)
-    assert main(["--num_epochs", "0"]) == 2 and ("--num_epochs 0" in capsys.readouterr().err) == tells
+    assert main(["--num_epochs", "0"]) == 2 and "--num_epochs 0" in capsys.readouterr().err
+    assert waited == waits
+
+
+def test_a_batch_without_an_image_for_each_process_is_refused():
+    config = Config(batch_size=2)
+    with pytest.raises(UsageError, match="--batch_size 2: 3 processes share a batch"):
+        Run(config, console=Console(quiet=True), processes=ProcessGroup(0, 3))

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,14 @@ from vae.data.splits import Splits
 from vae.model.likelihoods import is_built_in
 from vae.model.vae import VAE
 from vae.system.console import short_path
-from vae.system.errors import UsageError
+from vae.system.errors import UsageError, UserError
 from vae.system.wording import did_you_mean
 
 Nets = Callable[..., VAE]  # called as `build_model` is: (config, *, image_shape, num_classes)
+
+
+class NetsError(UserError):
+    """A user's file that can't be run, or whose function raises an error."""
 
 
 class Own(NamedTuple):
@@ -49,7 +54,8 @@ def load_nets(place: str) -> Nets:
     As with `python FILE.py`, the file's folder is searched for imports, while the file and while the function runs.
 
     Raises:
-        UsageError: there is no such file or function. What the file itself raises keeps its traceback.
+        UsageError: there is no such file or function.
+        NetsError: the file raises an error; so does the function that is returned. One line names its place.
     """
     file, _, name = place.rpartition(":")
     path = Path(file)
@@ -85,11 +91,23 @@ def _running(path: Path) -> Iterator[None]:
     sys.dont_write_bytecode = True
     try:
         yield
-    except OSError as error:  # not one of ours, which would be printed without a traceback
-        raise RuntimeError(f"{path} failed") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise NetsError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(folder)
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The line of a user's file at which an error was raised, or which can't be read."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()
+    ]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
 
 
 def name_of(nets: Nets | VAE | str) -> str:

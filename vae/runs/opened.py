@@ -77,9 +77,8 @@ class Opened:
                 raise DataError(f"{error}; if the images were given in Python, open_run(path, data=…)") from None
         trained_on = (tuple(self._state["image_shape"]), self._state["num_classes"])
         if (splits.image_shape, len(splits.class_names)) != trained_on:
-            raise DataError(
-                f"{self.data_dir} holds other images or classes than {self.path} was trained on: see --data_dir"
-            )
+            place, hint = ("data", "") if self._data else (self.data_dir, ": see --data_dir")
+            raise DataError(f"{place} holds other images or classes than {self.path} was trained on{hint}")
         return splits.to(self.device)
 
     @property

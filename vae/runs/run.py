@@ -26,6 +26,7 @@ from vae.runs.tracking import Tracker, silent_writer_thread
 from vae.system import checkpoint, machine, memory
 from vae.system.console import Console, short_path
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup, ProcessLostError
+from vae.system.errors import UsageError
 from vae.system.files import FileError, take_lock, write_atomic, write_json
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
@@ -55,6 +56,8 @@ class Run:
         processes: ProcessGroup = SINGLE_PROCESS,
         own: Own = NOTHING,
     ) -> None:
+        if config.batch_size < processes.world_size:
+            raise UsageError(f"--batch_size {config.batch_size}: {processes.world_size} processes share a batch")
         if config.threads:
             torch.set_num_threads(config.threads)
         memory.keep_freed()

@@ -5,8 +5,10 @@ import re
 import shutil
 import sys
 import textwrap
+import time
 
 MAX_LENGTH = 600  # characters of a message
+PATIENCE = 3  # seconds for torchrun to end the other processes after one has failed
 
 
 class UserError(Exception):
@@ -41,11 +43,16 @@ def check_single_process(what: str) -> None:
         raise UsageError(f"{what} is for a single process: start it without torchrun")
 
 
-def tell(line: str) -> None:
-    """Print a line on stderr, wrapped on a terminal; of several processes started by torchrun, only rank 0 does."""
-    other_rank = os.environ.get("WORLD_SIZE", "1") != "1" and re.fullmatch("[1-9][0-9]*", os.environ.get("RANK", "0"))
-    if other_rank:
-        return
+def tell(line: str, *, ends: bool = False) -> None:
+    """Print a line on stderr, wrapped on a terminal; of several processes started by torchrun, only rank 0 does.
+
+    Where the line says why a process `ends`, the others wait for torchrun to end them because rank 0 has said the same.
+    If that doesn't happen, the mistake is theirs alone, and they say it.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1" and re.fullmatch("[1-9][0-9]*", os.environ.get("RANK", "0")):
+        if not ends:
+            return
+        time.sleep(PATIENCE)
     if sys.stderr.isatty():  # a log keeps it as one line
         line = textwrap.fill(line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     print(line, file=sys.stderr)
