@@ -217,23 +217,15 @@ def build_splits(config: Config, data_dir: Path, *, fallback: str = "") -> Split
 
     `fallback` says why the run trains on the digits in place of MNIST; it is empty if it doesn't.
     """
-    splits = load_splits(
-        config.dataset,
-        data_dir,
-        val_split=config.val_split,
-        seed=config.seed,
-        image_size=config.image_size,
-        binarize=config.binarize,
-    )
+    splits = load_splits(config.dataset, data_dir, **_preparation(config))
     return splits.standing_in(fallback) if fallback and splits.name == "digits" else splits
 
 
 def prepared(splits: Splits, config: Config) -> Splits:
     """Data given in Python, held out, resized and made binary as a Config asks for."""
-    return prepare(
-        splits,
-        val_split=config.val_split,
-        seed=config.seed,
-        image_size=config.image_size,
-        binarize=config.binarize,
-    )
+    return prepare(splits, **_preparation(config))
+
+
+def _preparation(config: Config) -> dict[str, Any]:
+    """How images are held out, resized and made binary: arguments of `load_splits` and of `prepare`."""
+    return {name: getattr(config, name) for name in ("val_split", "seed", "image_size", "binarize")}

@@ -49,10 +49,9 @@ class ParallelStep(CompiledStep):
     @torch.no_grad()
     def _move(self, stores: list[Tensor]) -> None:
         """Make weights and means views of vectors, (N,) each."""
-        states = [self._optimizer.state[weights] for weights in self._weights]
-        for weights, state, *parts in zip(
-            self._weights, states, *(store.split(self._sizes) for store in stores), strict=True
-        ):
+        columns = (store.split(self._sizes) for store in stores)
+        for weights, *parts in zip(self._weights, *columns, strict=True):
+            state = self._optimizer.state[weights]
             values = weights.data, state["exp_avg"], state["exp_avg_sq"]
             weights.data, state["exp_avg"], state["exp_avg_sq"] = (
                 part.view_as(value).copy_(value) for part, value in zip(parts, values, strict=True)
