@@ -75,7 +75,7 @@ class VAE(nn.Module):
         hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
         base_channels: channels of the convolutional nets.
         activation: between layers, a key of `networks.ACTIVATIONS`.
-        negative_slope: of `leaky_relu`, below 0.
+        negative_slope: slope of `leaky_relu` below 0.
         block: the dense nets' kind of layer: `plain`, `gated` or `residual`.
         image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
         num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
@@ -134,10 +134,8 @@ class VAE(nn.Module):
             if part is not None and not isinstance(part, str):
                 self.own.append(_checked(name, part))
         p_of_x = LIKELIHOODS[recon_loss]() if likelihood is None else cast(Likelihood, likelihood)
-        shared: dict[str, Any] = {
-            "activation": activation_maker(activation, negative_slope),
-            "num_classes": num_classes,
-        }
+        make_activation = activation_maker(activation, negative_slope)
+        shared: dict[str, Any] = {"activation": make_activation, "num_classes": num_classes}
         output_shape = (p_of_x.outputs_per_pixel * image_shape[0], *image_shape[1:])
         self.encoder: nn.Module
         self.decoder: nn.Module
