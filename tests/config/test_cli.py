@@ -79,6 +79,11 @@ BAD = [
     (["--overwrite"], "--overwrite replaces the run that --run_name names"),
     (["--output_dir", "x", "--log_dir", "./x"], "give each a folder of its own"),
     (["--num_epochs", "2", "--kl_warmup_epochs", "3"], "--kl_warmup_epochs 3 is longer than the run"),
+    (["--mixture_components", "4"], "--mixture_components 4 gives binary pixels a probability: use --binarize"),
+    (
+        ["--mixture_components", "4", "--binarize", "static", "--mixture_patch", "5"],
+        "--mixture_patch 5: must divide --image_size 28",
+    ),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--free_bits", "1e39"], "--free_bits 1e+39: must be at most"),
     (["--output_dir", "a\x1b[31m"], "unprintable"),

@@ -46,6 +46,16 @@ def test_a_mean_bias_is_the_logit_of_the_mean_image(arch):
         torch.testing.assert_close(model.decoder.body[-1].bias, logit.mean((1, 2)))
 
 
+def test_a_mixture_with_a_mean_bias_starts_from_the_mean_image():
+    knobs = {"mixture_components": 3, "binarize": "dynamic", "hidden_dims": (4,), "mean_bias": True}
+    config = configure(knobs)
+    model = build_model(config, image_shape=(1, 28, 28), num_classes=0)
+    images = torch.randint(0, 256, (20, 1, 28, 28), dtype=torch.uint8)
+    start_from_images(model, Split(images, torch.zeros(20, dtype=torch.int64)), config)
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    torch.testing.assert_close(model.decode(torch.zeros(1, 2))[0], to_pixels(images).mean(0))
+
+
 def test_pseudo_inputs_start_as_training_images_of_the_run_s_seed():
     config = configure({"prior": "vamp", "num_pseudo_inputs": 3, "hidden_dims": (4,), "seed": 5})
     images = torch.randint(10, 245, (20, 1, 28, 28), dtype=torch.uint8)

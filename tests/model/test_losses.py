@@ -3,10 +3,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 
 from vae.model.losses import (
     Terms,
+    bernoulli_mixture_recon,
     bernoulli_recon,
     continuous_bernoulli_mean,
     continuous_bernoulli_recon,
@@ -52,6 +61,14 @@ def test_bernoulli_recon_stays_finite_and_right_at_extreme_logits():
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]])
     x = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
     torch.testing.assert_close(bernoulli_recon(logits, x), torch.tensor([2e4]))
+
+
+def test_bernoulli_mixture_recon_is_that_of_torch_s_mixtures():
+    logits, log_weights = torch.randn(2, 5, 6, 3, 4).double(), torch.randn(2, 5, 6, 3).double()  # (S, B, N, K, M)
+    patches = torch.bernoulli(torch.full((5, 6, 4), 0.3).double())
+    mixture = MixtureSameFamily(Categorical(logits=log_weights), Independent(Bernoulli(logits=logits), 1))
+    expected = -mixture.log_prob(patches).sum(-1)
+    torch.testing.assert_close(bernoulli_mixture_recon(logits, log_weights, patches), expected)
 
 
 def test_gaussian_kl_is_the_divergence_of_torch_distributions():

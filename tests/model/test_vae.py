@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli
@@ -82,6 +84,18 @@ def test_a_continuous_bernoulli_s_decode_is_its_mean_not_its_parameter():
     model, z = VAE(2, recon_loss="continuous_bernoulli"), torch.randn(3, 2) * 5
     expected = ContinuousBernoulli(logits=model.logits(z).double()).mean.float()
     torch.testing.assert_close(model.decode(z), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_mixture_s_probabilities_of_all_images_add_up_to_one_and_its_mean_is_theirs():
+    model = VAE(3, hidden_dims=(8,), image_shape=(1, 2, 4), mixture_components=3, mixture_patch=2)
+    x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=8))).view(-1, 1, 2, 4)
+    logits = 3 * model.logits(torch.randn(1, 3)).double()
+    probability = torch.exp(-model.recon(logits.expand(len(x), -1, -1, -1), x.double()))
+    torch.testing.assert_close(probability.sum(), torch.tensor(1.0).double())
+    torch.testing.assert_close((probability[:, None, None, None] * x).sum(0), model.likelihood.mean(logits)[0])
+    together = probability @ (x[:, 0, 0, 0] * x[:, 0, 1, 1]).double()
+    apart = model.likelihood.mean(logits)[0, 0, [0, 1], [0, 1]].prod()
+    assert abs(together - apart) > 0.01  # pixels of a patch depend on each other
 
 
 def test_interpolation_runs_straight_from_end_to_end():

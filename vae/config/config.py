@@ -80,6 +80,13 @@ class Config:
     num_pseudo_inputs: int = model_knob(500, "vamp: number of learned images", low=1, high=100_000)
     num_couplings: int = model_knob(6, "flow: number of coupling layers", low=1, high=256)
     prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
+    mixture_components: int = model_knob(
+        1,
+        "mlp, binary pixels: mixture components of every patch; with 1, pixels are independent given z",
+        low=1,
+        high=256,
+    )
+    mixture_patch: int = model_knob(4, "height and width of the mixtures' patches", low=1, high=256)
     nets: str = model_knob(
         "",
         "run your own Python file, whose function returns the model (docs/extending.md)",
@@ -170,6 +177,8 @@ class Config:
             raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {self.activation}")
         if self.binarize != "none" and self.recon_loss != "bce":
             raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
+        if self.mixture_components > 1:
+            self._check_mixture()
         if self.prior == "vamp" and self.conditional:
             raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
         if self.prior == "flow" and self.latent_dim < 2:
@@ -178,6 +187,15 @@ class Config:
             raise UsageError(f"--objective {self.objective} with one sample is the ELBO: give --num_samples_train 5")
         if self.free_bits and (self.prior != "standard" or self.objective != "elbo"):
             raise UsageError("--free_bits needs the KL in closed form: use --prior standard and --objective elbo")
+
+    def _check_mixture(self) -> None:
+        components = f"--mixture_components {self.mixture_components}"
+        if self.binarize == "none":
+            raise UsageError(f"{components} gives binary pixels a probability: use --binarize")
+        if self.arch != "mlp":
+            raise UsageError(f"{components} is for dense nets: use --arch mlp")
+        if self.image_size % self.mixture_patch:
+            raise UsageError(f"--mixture_patch {self.mixture_patch}: must divide --image_size {self.image_size}")
 
     def _check_run(self) -> None:
         """Refuse flags of the training and its output that exclude each other, with the reason."""

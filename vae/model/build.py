@@ -61,6 +61,8 @@ def build_model(
         num_pseudo_inputs=config.num_pseudo_inputs,
         num_couplings=config.num_couplings,
         prior_width=config.prior_width,
+        mixture_components=config.mixture_components,
+        mixture_patch=config.mixture_patch,
     )
 
 
@@ -82,12 +84,12 @@ def start_from_images(model: VAE, split: Split, config: Config) -> None:
         for images, _ in split.in_file_order().chunks():
             total += images.sum(0)
         mean = total.double() / len(split) / 255  # (C, H, W)
-        logit = torch.logit(mean, eps=MEAN_EPS).float()
+        logits = model.likelihood.logits_of(mean.clamp(MEAN_EPS, 1 - MEAN_EPS)).float()
         decoder = model.decoder if is_built_in(model.likelihood) else None
         if isinstance(decoder, MLPDecoder):
-            decoder.head.bias.copy_(logit.flatten())
+            decoder.head.bias.copy_(logits.flatten())
         elif isinstance(decoder, ConvDecoder):  # a convolution has one bias per channel
-            decoder.body[-1].get_parameter("bias").copy_(logit.mean((1, 2)))
+            decoder.body[-1].get_parameter("bias").copy_(logits.mean((1, 2)))
         else:
             raise UsageError("--mean_bias is for the built-in decoders and likelihoods: turn it off for your own")
 

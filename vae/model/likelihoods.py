@@ -1,6 +1,6 @@
 """p(x|z): the built-in likelihoods, which `--recon_loss` names, and the base of others.
 
-Shapes: B batch, C channels, H height, W width, S samples, R numbers that describe a pixel.
+Shapes: B batch, C channels, H height, W width, S samples, R numbers that describe a pixel; N patches, K components.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae.model.losses import (
+    bernoulli_mixture_recon,
     bernoulli_recon,
     continuous_bernoulli_mean,
     continuous_bernoulli_recon,
@@ -29,7 +30,7 @@ class Likelihood(nn.Module):
         name: of the distribution, in a few words: it stands beside every figure.
         support: what the distribution gives a probability to: `binary` pixels or 256 `levels`; or a density on
             `continuous` pixels.
-        outputs_per_pixel: R; the built-in decoders return (B, R·C, H, W).
+        outputs_per_pixel: R.
         log_normalizer: what `recon` leaves out of -log p(x|z), nats per pixel.
     """
 
@@ -37,6 +38,15 @@ class Likelihood(nn.Module):
     support: Literal["binary", "levels", "continuous"] = "continuous"
     outputs_per_pixel: int = 1
     log_normalizer: float = 0.0
+
+    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """What a built-in decoder returns for an image of shape (C, H, W): here (R·C, H, W)."""
+        channels, height, width = image_shape
+        return self.outputs_per_pixel * channels, height, width
+
+    def logits_of(self, mean: Tensor) -> Tensor:
+        """What a built-in decoder returns to draw an image (C, H, W) in (0, 1), of its `output_shape`."""
+        return torch.logit(mean)
 
     def recon(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z), the reconstruction term, nats per image, (B,) or (S, B).
@@ -71,6 +81,56 @@ class Bernoulli(Likelihood):
         return F.binary_cross_entropy(x, x, reduction="none").flatten(1).sum(1)
 
 
+class BernoulliMixture(Bernoulli):
+    """A mixture of Bernoullis for every patch of binary pixels, so that its pixels depend on each other given z.
+
+    A decoder returns (B, N, K, M + 1): for each patch, from left to right and from the top down, and each component,
+    the logits of the patch's M pixels and the log of the component's weight, up to a constant.
+
+    Args:
+        components: K, at least 2.
+        patch: height and width of a patch, in pixels.
+        image_shape: (C, H, W); H and W are multiples of `patch`.
+    """
+
+    def __init__(self, components: int, patch: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.components, self.patch, self.image_shape = components, patch, image_shape
+
+    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """(N, K, M + 1)."""
+        pixels = image_shape[0] * self.patch**2
+        return math.prod(image_shape) // pixels, self.components, pixels + 1
+
+    def logits_of(self, mean: Tensor) -> Tensor:
+        """Components that are all alike, of equal weight, (N, K, M + 1)."""
+        pixels = torch.logit(self.to_patches(mean))[0].unsqueeze(1).expand(-1, self.components, -1)
+        return F.pad(pixels, (0, 1))
+
+    def to_patches(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) as patches, (B, N, M)."""
+        channels, height, width = self.image_shape
+        rows, columns = height // self.patch, width // self.patch
+        x = x.reshape(-1, channels, rows, self.patch, columns, self.patch).permute(0, 2, 4, 1, 3, 5)
+        return x.reshape(-1, rows * columns, channels * self.patch**2)
+
+    def to_images(self, patches: Tensor) -> Tensor:
+        """Patches (..., N, M) as images, (..., C, H, W)."""
+        channels, height, width = self.image_shape
+        rows, columns = height // self.patch, width // self.patch
+        x = patches.reshape(-1, rows, columns, channels, self.patch, self.patch).permute(0, 3, 1, 4, 2, 5)
+        return x.reshape(*patches.shape[:-2], channels, height, width)
+
+    def recon(self, logits: Tensor, x: Tensor) -> Tensor:
+        """-log p(x|z), nats per image, (B,) or (S, B)."""
+        return bernoulli_mixture_recon(logits[..., :-1], logits[..., -1], self.to_patches(x))
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """E[x|z], (..., C, H, W): each component's pixels, weighted."""
+        weights = logits[..., -1:].softmax(-2)
+        return self.to_images((weights * torch.sigmoid(logits[..., :-1])).sum(-2))
+
+
 class SquaredError(Likelihood):
     """A Gaussian of variance 1/2 around the sigmoid of the logits, without its constant."""
 
@@ -103,4 +163,4 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 
 def is_built_in(likelihood: Likelihood) -> bool:
     """Whether a likelihood is one of these, and not a subclass, which may compute something else."""
-    return type(likelihood) in LIKELIHOODS.values()
+    return type(likelihood) in (*LIKELIHOODS.values(), BernoulliMixture)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# -log p(x|z), the reconstruction term, for the three likelihoods in `likelihoods`.
+# -log p(x|z), the reconstruction term, for the likelihoods in `likelihoods`.
 
 
 def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
@@ -22,6 +22,22 @@ def bernoulli_recon(logits: Tensor, x: Tensor) -> Tensor:
     Kingma & Welling 2014, App. C.1. With grey x in [0, 1] it is the cross-entropy that most public scripts minimise.
     """
     return _sum_pixels(F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none"), x)
+
+
+def bernoulli_mixture_recon(logits: Tensor, log_weights: Tensor, patches: Tensor) -> Tensor:
+    """-log p(x|z) of patches that are each a mixture of products of Bernoullis: nats per image, (B,) or (S, B).
+
+    The component of a patch is a discrete latent that is summed out: log sum over k of w_k times the product over m of
+    Bernoulli(x_m; sigmoid(logits_km)), summed over patches. Bishop 2006, eq. 9.47. It takes binary pixels.
+
+    Args:
+        logits: (..., N, K, M) for N patches of M pixels and K components.
+        log_weights: (..., N, K), up to a constant for each patch.
+        patches: (B, N, M), 0 or 1.
+    """
+    targets = patches.unsqueeze(-2).expand_as(logits)
+    components = -F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
+    return -torch.logsumexp(components + log_weights.log_softmax(-1), dim=-1).sum(-1)
 
 
 def squared_error_recon(logits: Tensor, x: Tensor) -> Tensor:

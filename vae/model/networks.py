@@ -117,26 +117,26 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Dense layers from the latents through `hidden_dims` to the pixels' logits."""
+    """Dense layers from the latents through `hidden_dims` to an output of any shape, such as the pixels' logits."""
 
     def __init__(
         self,
         latent_dim: int,
         hidden_dims: Sequence[int],
-        image_shape: ImageShape,
+        output_shape: Sequence[int],
         *,
         activation: Activation,
         block: str,
         num_classes: int,
     ) -> None:
         super().__init__()
-        self.image_shape = image_shape
+        self.output_shape = tuple(output_shape)
         self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation, block)
-        self.head = nn.Linear(hidden_dims[-1], math.prod(image_shape))
+        self.head = nn.Linear(hidden_dims[-1], math.prod(output_shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latents (B, D) to logits (B, C, H, W)."""
-        return self.head(self.body(_with_class(z, y))).unflatten(1, self.image_shape)
+        """Latents (B, D) to what the likelihood takes, such as logits (B, C, H, W)."""
+        return self.head(self.body(_with_class(z, y))).unflatten(1, self.output_shape)
 
 
 def _trains_on_cpu(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:

@@ -190,7 +190,7 @@ def check_own(model: VAE, config: Config) -> None:
     if not isinstance(rows, Tensor) or rows.shape[:1] != (ROWS,):
         raise UsageError(f"the decoder gives no tensor with a row for each of {ROWS} latents")
     if is_built_in(likelihood):
-        check("the decoder", rows, ROWS, *model.image_shape)
+        check("the decoder", rows, ROWS, *likelihood.output_shape(model.image_shape))
     logits = model.logits(z, y)
     check("the likelihood's mean", likelihood.mean(logits), SAMPLES, ROWS, *model.image_shape)
     check("the likelihood's recon", model.recon(logits[0], x), ROWS)

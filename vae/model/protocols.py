@@ -56,8 +56,10 @@ class LikelihoodLike(Protocol):
 
     name: str
     support: str
-    outputs_per_pixel: int
     log_normalizer: float
+
+    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """What a built-in decoder returns for an image of shape (C, H, W)."""
 
     def recon(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z), nats per image, (B,) or (S, B), of images (B, C, H, W) in [0, 1]."""
@@ -73,5 +75,5 @@ METHODS = {
     "encoder": (),
     "decoder": (),
     "prior": ("log_prob", "sample", "quantiles"),
-    "likelihood": ("name", "recon", "mean", "least_recon", "support", "outputs_per_pixel", "log_normalizer"),
+    "likelihood": ("name", "recon", "mean", "least_recon", "support", "output_shape", "log_normalizer"),
 }

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae.config import Config
-from vae.model.likelihoods import LIKELIHOODS, Likelihood
+from vae.model.likelihoods import LIKELIHOODS, BernoulliMixture, Likelihood
 from vae.model.losses import gaussian_kl, gaussian_log_density
-from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, activation_maker
+from vae.model.networks import ConvDecoder, ConvEncoder, ImageShape, MLPDecoder, MLPEncoder, activation_maker
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
 from vae.model.protocols import METHODS, DecoderLike, EncoderLike, LikelihoodLike, PriorLike
 
@@ -83,6 +83,8 @@ class VAE(nn.Module):
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
+        mixture_components: of every patch of binary pixels, for `bce` and `mlp`; 1 makes pixels independent given z.
+        mixture_patch: height and width of a patch, which divide H and W.
 
     Raises:
         ValueError: an unknown arch, prior or recon_loss, an image_shape that `conv` can't take, or a part that is no
@@ -109,6 +111,8 @@ class VAE(nn.Module):
         num_pseudo_inputs: int = 500,
         num_couplings: int = 6,
         prior_width: int = 256,
+        mixture_components: int = 1,
+        mixture_patch: int = 4,
     ) -> None:
         super().__init__()
         named = {"arch": arch, "recon_loss": recon_loss} | ({"prior": prior} if isinstance(prior, str) else {})
@@ -126,6 +130,7 @@ class VAE(nn.Module):
             **{"hidden_dims": tuple(hidden_dims), "block": block},
             **{"activation": activation, "negative_slope": negative_slope},
             **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
+            **{"mixture_components": mixture_components, "mixture_patch": mixture_patch},
             **named,
         }
         self.own = [type(self).__name__] if type(self) is not VAE else []
@@ -133,10 +138,17 @@ class VAE(nn.Module):
         for name, part in {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}.items():
             if part is not None and not isinstance(part, str):
                 self.own.append(_checked(name, part))
-        p_of_x = LIKELIHOODS[recon_loss]() if likelihood is None else cast(Likelihood, likelihood)
+        if likelihood is not None:
+            p_of_x = cast(Likelihood, likelihood)
+        elif mixture_components > 1:
+            if arch != "mlp" or recon_loss != "bce" or image_shape[1] % mixture_patch or image_shape[2] % mixture_patch:
+                raise ValueError(f"a mixture needs arch mlp, recon_loss bce and patches that fill {image_shape}")
+            p_of_x = BernoulliMixture(mixture_components, mixture_patch, image_shape)
+        else:
+            p_of_x = LIKELIHOODS[recon_loss]()
         make_activation = activation_maker(activation, negative_slope)
         shared: dict[str, Any] = {"activation": make_activation, "num_classes": num_classes}
-        output_shape = (p_of_x.outputs_per_pixel * image_shape[0], *image_shape[1:])
+        output_shape = p_of_x.output_shape(image_shape)
         self.encoder: nn.Module
         self.decoder: nn.Module
         if encoder is not None:
@@ -148,7 +160,7 @@ class VAE(nn.Module):
         if decoder is not None:
             self.decoder = cast(nn.Module, decoder)
         elif arch == "conv":
-            self.decoder = ConvDecoder(latent_dim, base_channels, output_shape, **shared)
+            self.decoder = ConvDecoder(latent_dim, base_channels, cast(ImageShape, output_shape), **shared)
         else:
             self.decoder = MLPDecoder(latent_dim, hidden_dims[::-1], output_shape, block=block, **shared)
         self.prior: Prior

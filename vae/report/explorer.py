@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.data.splits import Splits
-from vae.model.likelihoods import ContinuousBernoulli, is_built_in
+from vae.model.likelihoods import BernoulliMixture, ContinuousBernoulli, is_built_in
 from vae.model.vae import VAE
 from vae.report import drawing, latents, nets
 from vae.report.latents import Starts
@@ -40,6 +40,7 @@ def describe(
     starts = latents.choose_starts(splits.test, mu, classes=len(splits.class_names))
     draws = latents.prior_draws(model, max(1, min(MAX_DRAWS, MAX_DRAWN // model.latent_dim)))
     likelihood = model.likelihood
+    is_mixture = isinstance(likelihood, BernoulliMixture)
     program, reason = nets.program(model.decoder, "decoder")
     if not is_built_in(likelihood):
         program, reason = None, f"the page doesn't know the likelihood {plain(likelihood.name)}"
@@ -58,6 +59,7 @@ def describe(
         "latents": model.latent_dim,
         "classes": [plain(name) for name in splits.class_names],
         "conditional": bool(model.num_classes),
+        "mixture": {"components": likelihood.components, "patch": likelihood.patch} if is_mixture else None,
         "mean": likelihood.name if isinstance(likelihood, ContinuousBernoulli) else "sigmoid",
         "program": program,
         "bank": bank,

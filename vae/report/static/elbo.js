@@ -11,6 +11,16 @@ function logNormalizer(logit) {
   return Math.log(size / Math.tanh(size / 2));
 }
 
+/** -log p(x|z) of mixtures of Bernoullis, nats. */
+function mixtureRecon(h, x, shape, mixture) {
+  let recon = 0;
+  for (const { index, starts, logWeights } of patches(h, shape, mixture)) {
+    const component = (start) => index.reduce((sum, pixel, m) => sum + bernoulli(h[start + m], x[pixel]), 0);
+    recon -= logSumExp(starts.map((start, k) => logWeights[k] - component(start)));
+  }
+  return recon;
+}
+
 const RECON = {
   bce: bernoulli,
   mse: (logit, x) => (sigmoid(logit) - x) ** 2,
@@ -27,12 +37,15 @@ const gaussianKl = ({ mu, logvar }) =>
  * @returns encode(x, y): {mu, logvar} of q(z|x); score(x, y, posterior): {recon, kl} in nats, means over the draws of z
  *     whose noise is in the page.
  */
-function makeInference({ drawing, shape, latents, conditional, classes }, logits) {
+function makeInference({ drawing, shape, latents, conditional, classes, mixture }, logits) {
   const encoder = makeNet(drawing.encoder, shape[1] * shape[2], conditional ? classes.length : 0);
   const logPrior = makeNet(drawing.prior, latents);
   const isNormal = drawing.prior.steps[0].op === "normal"; // its KL needs no draws
   const noise = unpack(drawing.noise), draws = noise.length / latents;
-  const recon = RECON[drawing.likelihood];
+  const pixel = RECON[drawing.likelihood];
+  const recon = mixture
+    ? (h, x) => mixtureRecon(h, x, shape, mixture)
+    : (h, x) => h.reduce((sum, logit, i) => sum + pixel(logit, x[i]), 0);
 
   function encode(x, y) {
     const out = encoder(x, y);
@@ -43,7 +56,7 @@ function makeInference({ drawing, shape, latents, conditional, classes }, logits
     const terms = { recon: 0, kl: isNormal ? gaussianKl({ mu, logvar }) : 0 };
     for (let s = 0; s < draws; s++) {
       const z = mu.map((value, d) => value + Math.exp(0.5 * logvar[d]) * noise[s * latents + d]);
-      terms.recon += logits(z, y).reduce((sum, logit, i) => sum + recon(logit, x[i]), 0) / draws;
+      terms.recon += recon(logits(z, y), x) / draws;
       if (!isNormal) terms.kl += (logGaussian(z, mu, logvar) - logPrior(z)[0]) / draws;
     }
     return terms;

@@ -26,10 +26,45 @@ function erf(x) {
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
+function logSumExp(terms) {
+  const most = Math.max(...terms);
+  return most + Math.log(terms.reduce((sum, term) => sum + Math.exp(term - most), 0));
+}
+
 /** E[x] of a continuous Bernoulli with these logits, as in vae/model/losses.py. */
 function continuousBernoulliMean(x) {
   if (Math.abs(x) < 0.1) return 0.5 + x / 12 - x ** 3 / 720;
   return 1 / (1 - Math.exp(-Math.max(-80, Math.min(80, x)))) - 1 / x;
+}
+
+/** What a decoder says of each patch, as in vae/model/likelihoods.py: its pixels; where the logits of each component start. */
+function* patches(h, [channels, height, width], { components, patch }) {
+  const pixels = channels * patch * patch;
+  let at = 0;
+  for (let top = 0; top < height; top += patch) {
+    for (let left = 0; left < width; left += patch) {
+      const index = Array.from({ length: pixels }, (_, m) => {
+        const row = top + Math.floor((m % patch ** 2) / patch), channel = Math.floor(m / patch ** 2);
+        return (channel * height + row) * width + left + (m % patch);
+      });
+      const starts = Array.from({ length: components }, (_, k) => at + k * (pixels + 1));
+      const weights = starts.map((start) => h[start + pixels]), total = logSumExp(weights);
+      yield { index, starts, logWeights: weights.map((weight) => weight - total) };
+      at += components * (pixels + 1);
+    }
+  }
+}
+
+/** E[x|z] of mixtures of Bernoullis. */
+function mixtureMean(h, shape, mixture) {
+  const x = new Float32Array(shape[0] * shape[1] * shape[2]);
+  for (const { index, starts, logWeights } of patches(h, shape, mixture)) {
+    starts.forEach((start, k) => {
+      const weight = Math.exp(logWeights[k]);
+      index.forEach((pixel, m) => { x[pixel] += weight * sigmoid(h[start + m]); });
+    });
+  }
+  return x;
 }
 
 function linear({ in: fanIn, out: fanOut }, { matrices, vectors }) {
@@ -89,8 +124,7 @@ function mixture({ components, latents }, { vectors }) {
       const own = (values) => values.subarray(k * latents, (k + 1) * latents);
       return logGaussian(z, own(mu), own(logvar));
     });
-    const most = Math.max(...densities);
-    return [most + Math.log(densities.reduce((sum, value) => sum + Math.exp(value - most), 0) / components)];
+    return [logSumExp(densities) - Math.log(components)];
   };
 }
 
@@ -165,8 +199,9 @@ function makeNet({ steps, matrices, vectors }, inputs, classes = 0) {
 function makeDecoder(model) {
   if (model.bank) return fromBank(model);
   const logits = makeNet(model.program, model.latents, model.conditional ? model.classes.length : 0);
-  const mean = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
-  return Object.assign((z, y) => logits(z, y).map(mean), { logits });
+  const pixel = model.mean === "sigmoid" ? sigmoid : continuousBernoulliMean;
+  const mean = model.mixture ? (h) => mixtureMean(h, model.shape, model.mixture) : (h) => h.map(pixel);
+  return Object.assign((z, y) => mean(logits(z, y)), { logits });
 }
 
 /** A stand-in for the decoder: the nearest of the images that were decoded beforehand. */
