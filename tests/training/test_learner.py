@@ -51,6 +51,7 @@ def test_a_batch_is_no_larger_than_the_data(free):
 
 TOO_LARGE = {
     "--batch_size 60000": {"batch_size": 60_000, "arch": "conv"},
+    "--batch_size 20000": {"batch_size": 20_000, "tc_weight": 6.0},
     "--num_samples_train 10000": {"num_samples_train": 10_000, "batch_size": 1000, "objective": "iwae"},
     "--hidden_dims 65536 65536": {"hidden_dims": (65536, 65536)},
     "--base_channels 4096": {"base_channels": 4096, "arch": "conv"},
