@@ -84,6 +84,18 @@ def test_a_learner_leaves_torch_s_global_random_state_as_it_was(splits):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_the_total_correlation_is_estimated_for_all_training_images(splits, monkeypatch):
+    counts = []
+
+    def counted(z, mu, logvar, *, num_images):
+        counts.append(num_images)
+        return torch.zeros(len(mu))
+
+    monkeypatch.setattr("vae.model.objective.total_correlation", counted)
+    make(splits, tc_weight=6.0).learn(lambda count: None)
+    assert counts == [len(splits.train)] * 3  # batches
+
+
 def test_the_seed_alone_sets_the_initial_weights(splits):
     first = make(splits, seed=3).model.state_dict()
     torch.manual_seed(99)

@@ -211,6 +211,6 @@ def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "I(x; z) is that of the test images, at most the logarithm of their number; KL(q(z) || p(z)) is the rest of "
-        "the KL; near that ceiling the split says little about the prior",
+        "the KL; near that ceiling, the rest and the total correlation are larger than of more images",
         "Fréchet and kernel distances use this project's own features: never compare them with a published FID",
     ]
