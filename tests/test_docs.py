@@ -20,6 +20,7 @@ from vae.config.options import COMMANDS, ModelOptions
 from vae.config.parsers import build_parser
 from vae.config.presets import PRESETS, configure
 from vae.runs.launch import RESUMABLE
+from vae.runs.tracking import MINUS_ELBO, TAGS
 from vae.system.errors import UsageError
 
 NAMES = (
@@ -268,6 +269,17 @@ def test_names_stand_where_the_pages_say(page):
     for name, file in re.findall(r"`([A-Za-z_][\w.]*)`(?: \w+){0,2} \(?`(vae/[\w/]+\.py)`", text):
         code = (ROOT / file).read_text("utf-8")
         assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), f"{name} in {file}"
+
+
+def test_what_takes_the_place_of_a_script_s_files_and_columns_is_there(finished_run):
+    page = prose(TEXTS["docs/coming-from.md"])
+    files = set(re.findall(r"`outputs/<run_name>/([^`]+)`", page))
+    assert len(files) >= 8
+    for name in files:
+        assert list((finished_run / "outputs/whole").glob(name.replace("NNN", "[0-9][0-9][0-9]"))), name
+    columns = json.loads((finished_run / "outputs/whole/metrics.jsonl").read_text().splitlines()[-1])
+    assert set(re.findall(r"`((?:train|test)/\w+)`", page)) <= set(columns)
+    assert set(re.findall(r"`((?:losses|training)/[-\w]+)`", page)) <= {*TAGS.values(), MINUS_ELBO}
 
 
 def test_the_citation_has_the_packages_version():

@@ -108,7 +108,8 @@ def lively(model):
 @pytest.mark.parametrize(
     "options",
     [
-        *({"activation": name} for name in ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")),
+        *({"activation": name} for name in ("relu", "elu", "silu", "gelu", "tanh")),
+        {"activation": "leaky_relu", "negative_slope": 0.3},
         {"block": "gated", "prior": "vamp", "num_pseudo_inputs": 7},
         {"block": "residual", "activation": "silu", "prior": "flow", "num_couplings": 3, "prior_width": 8},
         {"latent_dim": 5, "prior": "flow", "num_couplings": 4, "prior_width": 8, "num_classes": 10},

@@ -68,7 +68,8 @@ def test_the_page_loads_without_an_error_and_decodes_what_torch_decodes(browser,
 @pytest.mark.parametrize(
     "options",
     [
-        *({"activation": name} for name in ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh")),
+        *({"activation": name} for name in ("relu", "elu", "silu", "gelu", "tanh")),
+        {"activation": "leaky_relu", "negative_slope": 0.3},
         {"block": "gated"},
         {"block": "residual", "activation": "silu"},
         {"block": "residual", "hidden_dims": (16, 16), "image_shape": (3, 28, 28), "prior": "flow"},

@@ -91,6 +91,8 @@ BAD = [
     (["--image_size", "2"], "--image_size 2: must be at least 4"),
     (["--binarize", "dynamic", "--recon_loss", "mse"], "use bce with --binarize"),
     (["--base_channels", "0"], "--base_channels 0"),
+    (["--negative_slope", "0.2"], "--negative_slope is for leaky_relu, and --activation is relu"),
+    (["--activation", "leaky_relu", "--negative_slope", "1"], "--negative_slope 1.0: must be below 1"),
     (["--grad_clip", "-1"], "--grad_clip -1.0"),
 ]
 

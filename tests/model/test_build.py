@@ -74,6 +74,15 @@ def test_a_safetensors_file_is_loaded_to_the_bit(tmp_path):
         assert torch.equal(tensor, model.state_dict()[name])
 
 
+def test_a_slope_is_kept_in_a_file_and_is_pytorch_s_default_in_one_that_lacks_it(tmp_path):
+    leaky = configure({"hidden_dims": (4,), "activation": "leaky_relu", "negative_slope": 0.2}).to_dict()
+    older = {name: value for name, value in leaky.items() if name != "negative_slope"}
+    for config, expected in ((leaky, 0.2), (older, torch.nn.LeakyReLU().negative_slope)):
+        exported(tmp_path / "model.safetensors", config=config)
+        model = load_model(tmp_path / "model.safetensors")
+        assert {m.negative_slope for m in model.modules() if isinstance(m, torch.nn.LeakyReLU)} == {expected}
+
+
 DESCRIPTIONS = {
     "a missing entry": {"config": None},
     "a wrong type": {"image_shape": "28"},

@@ -49,8 +49,15 @@ def test_the_conv_nets_are_four_convolutions_with_the_middle_two_strided():
     ]
     transposed = [m for m in model.decoder.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
     assert [(m.out_channels, m.stride[0]) for m in transposed] == [(64, 1), (64, 2), (64, 2), (1, 1)]
-    slopes = {m.negative_slope for m in model.modules() if isinstance(m, torch.nn.LeakyReLU)}
-    assert slopes == {0.01}
+
+
+@pytest.mark.parametrize("options", [{}, {"block": "residual"}, {"arch": "conv", "base_channels": 4}])
+def test_leaky_relu_has_the_slope_that_is_asked_for_in_every_net(options):
+    for asked, expected in (({}, 0.01), ({"negative_slope": 0.2}, 0.2)):
+        model = VAE(2, hidden_dims=(4, 4), activation="leaky_relu", **options, **asked)
+        for net in (model.encoder, model.decoder):
+            slopes = [m.negative_slope for m in net.modules() if isinstance(m, torch.nn.LeakyReLU)]
+            assert len(slopes) >= 2 and set(slopes) == {expected}
 
 
 @pytest.mark.parametrize("arch", ["mlp", "conv"])

@@ -64,6 +64,7 @@ class Config:
     )
     base_channels: int = model_knob(64, "conv: channels of each hidden layer", low=1, high=4096)
     activation: str = model_knob("relu", "activation function between layers", choices=ACTIVATIONS)
+    negative_slope: float = model_knob(0.01, "leaky_relu: slope below 0", low=0, below=1)
     block: str = model_knob(
         "plain",
         "mlp: kind of hidden layer; a residual block has a norm and two linear layers",
@@ -168,6 +169,8 @@ class Config:
             raise UsageError(f"--image_size {self.image_size}: must be a multiple of 4 for --arch conv")
         if self.block != "plain" and self.arch != "mlp":
             raise UsageError(f"--block {self.block} is for dense nets: use --arch mlp")
+        if self.negative_slope != Config.negative_slope and self.activation != "leaky_relu":
+            raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {self.activation}")
         if self.binarize != "none" and self.recon_loss != "bce":
             raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
         if self.prior == "vamp" and self.conditional:

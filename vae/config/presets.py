@@ -53,7 +53,7 @@ PRESETS: dict[str, Knobs] = {
         "recon_loss": "mse",
         "optimizer": "adam",
         "lr": 5e-4,
-        "lr_warmup_epochs": 1.0,  # without it Adam's first steps drive every pixel to black, for good
+        "lr_warmup_epochs": 1.0,
         "num_epochs": 200,
         "val_split": 0.2,
     },
@@ -75,7 +75,8 @@ PRESETS: dict[str, Knobs] = {
 
 DESCRIPTIONS = {
     "mlp-2d": "the defaults: a map of the digits in the plane",
-    "conv-2d": "convolutions and squared error, on an 80/20 split",
+    "conv-2d": "convolutions and squared error, on an 80/20 split; without the learning rate's warm-up, "
+    "Adam's first steps drive every pixel to black, for good",
     "mlp-64d": "small dense nets and many latents; the saved model's reconstructions beside the originals",
     "mlp-32d": "sample grids and a checkpoint after every epoch",
     "mlp-20d": "two hidden layers, in the sizes of the usual notebook",

@@ -52,6 +52,7 @@ def build_model(
         hidden_dims=config.hidden_dims,
         base_channels=config.base_channels,
         activation=config.activation,
+        negative_slope=config.negative_slope,
         image_shape=image_shape,
         num_classes=num_classes,
         recon_loss=config.recon_loss,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vae.config import Config
 from vae.model.likelihoods import LIKELIHOODS, Likelihood
 from vae.model.losses import gaussian_kl, gaussian_log_density
-from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, activation_maker
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
 from vae.model.protocols import METHODS, DecoderLike, EncoderLike, LikelihoodLike, PriorLike
 
@@ -75,6 +75,7 @@ class VAE(nn.Module):
         hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
         base_channels: channels of the convolutional nets.
         activation: between layers, a key of `networks.ACTIVATIONS`.
+        negative_slope: slope of `leaky_relu` below 0.
         block: the dense nets' kind of layer: `plain`, `gated` or `residual`.
         image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
         num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
@@ -100,6 +101,7 @@ class VAE(nn.Module):
         hidden_dims: Sequence[int] = (512,),
         base_channels: int = 64,
         activation: str = "relu",
+        negative_slope: float = 0.01,
         block: str = "plain",
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 0,
@@ -121,7 +123,8 @@ class VAE(nn.Module):
         self.num_classes = num_classes
         self.knobs: dict[str, Any] = {
             **{"latent_dim": latent_dim, "conditional": bool(num_classes), "base_channels": base_channels},
-            **{"hidden_dims": tuple(hidden_dims), "activation": activation, "block": block},
+            **{"hidden_dims": tuple(hidden_dims), "block": block},
+            **{"activation": activation, "negative_slope": negative_slope},
             **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
             **named,
         }
@@ -131,7 +134,8 @@ class VAE(nn.Module):
             if part is not None and not isinstance(part, str):
                 self.own.append(_checked(name, part))
         p_of_x = LIKELIHOODS[recon_loss]() if likelihood is None else cast(Likelihood, likelihood)
-        shared: dict[str, Any] = {"activation": activation, "num_classes": num_classes}
+        make_activation = activation_maker(activation, negative_slope)
+        shared: dict[str, Any] = {"activation": make_activation, "num_classes": num_classes}
         output_shape = (p_of_x.outputs_per_pixel * image_shape[0], *image_shape[1:])
         self.encoder: nn.Module
         self.decoder: nn.Module
