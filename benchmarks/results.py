@@ -89,7 +89,8 @@ def measure(preset: str, seed: int, num_epochs: int) -> Entry:
     )
     entry = {"preset": preset, "seed": seed, **{key: found[key] for key in kept if key in found}}
     for figures in (entry["test"], entry.get("final_eval", {}).get("latents", {})):
-        figures.pop("kl_per_dim", None)
+        for each in ("kl_per_dim", "mutual_information_per_dim"):
+            figures.pop(each, None)
     return {
         **entry,
         "device": facts["device"],

@@ -72,6 +72,10 @@ def test_list_presets_prints_each_with_flags_that_work(width, monkeypatch, capsy
         assert all(line.startswith("    --") for line in block[1:])  # no line ends between a flag and its value
 
 
+def test_the_recipe_names_the_weight_of_the_total_correlation():
+    assert Config(tc_weight=6.0).recipe.startswith("bce + KL, total correlation times 6, adamw")
+
+
 def test_one_epoch_is_no_plural():
     assert Config(num_epochs=1, lr_warmup_epochs=1.0).recipe.count("1 epochs") == 0
     assert "after 1 epoch of warm-up" in Config(lr_warmup_epochs=1.0).recipe

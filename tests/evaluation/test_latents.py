@@ -9,7 +9,14 @@ from torch.distributions import Categorical as Weights
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
 from vae.evaluation import latents
-from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy, project_2d
+from vae.evaluation.latents import (
+    aggregate_terms,
+    evenly_spaced,
+    information_per_dim,
+    knn_accuracy,
+    probe_accuracy,
+    project_2d,
+)
 
 
 def standard_normal(z):
@@ -45,6 +52,29 @@ def test_the_information_of_gaussians_is_the_channel_s_capacity():
     assert aggregate.mean().item() == pytest.approx(divergence, abs=0.06)
 
 
+def test_the_information_of_single_latents_and_what_they_share_is_that_of_gaussians():
+    """Two latents that see x ~ N(0, 1) through noise of variance v; z is Gaussian, with correlation 1 / (1 + v)."""
+    variance, count = 0.25, 4000
+    mu = torch.randn(count, 1).expand(-1, 2)
+    logvar = torch.full_like(mu, math.log(variance))
+    z = draw(mu, logvar)
+    per_dim = information_per_dim(mu, logvar, z, rows=slice(None))
+    assert per_dim.mean(0).tolist() == pytest.approx([0.5 * math.log(1 + 1 / variance)] * 2, abs=0.05)
+    shared = per_dim.sum(1) - aggregate_terms(mu, logvar, z, standard_normal)[0]
+    assert shared.mean().item() == pytest.approx(-0.5 * math.log(1 - (1 + variance) ** -2), abs=0.05)
+
+
+def test_a_latent_that_is_the_prior_carries_nothing():
+    mu = torch.zeros(40, 2)
+    information = information_per_dim(mu, mu, torch.randn(40, 2), rows=slice(None))
+    torch.testing.assert_close(information, mu, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(1, 1), (2000, 2000), (2001, 1001), (10_000, 2000)])
+def test_the_images_at_which_densities_are_computed_are_few_and_evenly_spaced(count, drawn):
+    assert len(range(count)[evenly_spaced(count)]) == drawn
+
+
 @pytest.mark.parametrize("pairs", [10, 4_000_000])
 def test_the_aggregate_posterior_is_the_mixture_of_all_images_whatever_the_chunk(pairs, monkeypatch):
     monkeypatch.setattr(latents, "PAIRS_AT_ONCE", pairs)
@@ -55,6 +85,11 @@ def test_the_aggregate_posterior_is_the_mixture_of_all_images_whatever_the_chunk
     information, aggregate = aggregate_terms(mu, logvar, z, standard_normal)
     torch.testing.assert_close(information, posterior.log_prob(z) - log_q)
     torch.testing.assert_close(aggregate, log_q - standard_normal(z))
+    per_dim = information_per_dim(mu, logvar, z, rows=slice(1, None, 3))
+    for d, column in enumerate(per_dim.T):
+        parts = Normal(mu[:, d], (0.5 * logvar[:, d]).exp())
+        log_q = MixtureSameFamily(Weights(torch.ones(30, dtype=torch.float64)), parts).log_prob(z[:, d])
+        torch.testing.assert_close(column, (parts.log_prob(z[:, d]) - log_q)[1::3])
 
 
 @pytest.fixture

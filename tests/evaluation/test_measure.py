@@ -47,7 +47,11 @@ def test_a_grey_model_is_also_scored_on_the_binary_test_images_that_a_dynamic_on
     assert grey["test_binarised"] == binary["test"] != grey["test"]
     assert any("seed 0" in line for line in grey["caveats"])
     assert grey["samples"]["compared"].startswith("pixel means") and binary["samples"]["compared"].startswith("binary")
-    assert grey["latents"]["num_latents"] == len(grey["latents"]["kl_per_dim"]) == 2
+    latents = grey["latents"]
+    each = latents["mutual_information_per_dim"]
+    assert latents["num_latents"] == len(latents["kl_per_dim"]) == len(each) == 2
+    shared = latents["total_correlation"]["mean"]
+    assert shared == pytest.approx(sum(each) - latents["mutual_information"]["mean"], abs=1e-4)
     for scores in (grey, binary):
         assert scores["test"]["nll"]["mean"] < -scores["test"]["elbo"]["mean"]
         assert all(name == name.strip() and value for name, value in full_table(scores))

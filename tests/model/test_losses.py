@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from vae.model.losses import (
     iwae_bound,
     squared_error_recon,
     standard_normal_log_density,
+    total_correlation,
 )
 
 torch.manual_seed(0)
@@ -150,6 +152,56 @@ def test_free_bits_hold_each_latent_s_batch_mean_at_least_there():
     kl = torch.tensor([[0.0, 3.0, 1.0], [0.2, 5.0, 0.0]])
     assert free_bits_kl(kl, 0.0).item() == pytest.approx(0.1 + 4.0 + 0.5)
     assert free_bits_kl(kl, 0.3).item() == pytest.approx(0.3 + 4.0 + 0.5)
+
+
+def aggregate_log_density(z, mu, logvar):
+    """log q(z), (...,): q(z) is the mean of q(z|x) over the images of a whole set, by torch.distributions."""
+    images = Categorical(torch.ones(len(mu), dtype=mu.dtype))
+    return MixtureSameFamily(images, Independent(Normal(mu, (0.5 * logvar).exp()), 1)).log_prob(z)
+
+
+def exact_total_correlation(z, mu, logvar):
+    parts = [aggregate_log_density(*(tensor[..., [d]] for tensor in (z, mu, logvar))) for d in range(mu.shape[1])]
+    return aggregate_log_density(z, mu, logvar) - sum(parts)
+
+
+@pytest.mark.parametrize("samples", [(), (4,)])
+def test_the_total_correlation_of_a_batch_that_is_the_whole_set_is_exact(samples):
+    z = MU + (0.5 * LOGVAR).exp() * torch.randn(*samples, *MU.shape, dtype=torch.float64)
+    expected = exact_total_correlation(z, MU, LOGVAR)
+    torch.testing.assert_close(total_correlation(z, MU, LOGVAR, num_images=len(MU)), expected)
+
+
+def test_the_batches_of_a_set_estimate_its_aggregate_posterior_without_bias():
+    """The second latent tells the images apart for sure, so that the total correlation is log q(z_1|x) / q(z_1)."""
+    mu, logvar = MU[:, :2].clone(), LOGVAR[:, :2].clone()
+    mu[:, 1], logvar[:, 1] = 1000 * torch.arange(7), 0
+    for size in (2, 4, 7):
+        densities = []
+        for others in combinations(range(1, 7), size - 1):
+            batch = [0, *others]
+            estimate = total_correlation(mu[batch], mu[batch], logvar[batch], num_images=7)[0]
+            densities.append(Normal(mu[0, 0], (0.5 * logvar[0, 0]).exp()).log_prob(mu[0, 0]) - estimate)
+        expected = aggregate_log_density(mu[0, :1], mu[:, :1], logvar[:, :1])
+        torch.testing.assert_close(torch.stack(densities).exp().mean().log(), expected)
+
+
+def test_the_total_correlation_of_parts_of_a_set_comes_near_the_whole_s_as_they_grow():
+    mu = torch.randn(200, 1, dtype=torch.float64) + 0.3 * torch.randn(
+        200, 3, dtype=torch.float64
+    )  # of correlated latents
+    logvar = torch.full_like(mu, -2)
+    z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+    exact, errors = exact_total_correlation(z, mu, logvar).mean(), []
+    for size in (20, 50, 100):
+        batches = [torch.randperm(200)[:size] for _ in range(200)]
+        means = [total_correlation(z[part], mu[part], logvar[part], num_images=200).mean() for part in batches]
+        errors.append(abs(torch.stack(means).mean() - exact).item())
+    assert exact > 0.5 and errors[0] < 0.25 * exact and errors == sorted(errors, reverse=True)
+
+
+def test_an_image_alone_in_its_batch_has_no_total_correlation():
+    assert total_correlation(MU[None, :1], MU[:1], LOGVAR[:1], num_images=9).tolist() == [[0]]
 
 
 def test_densities_are_torch_s():

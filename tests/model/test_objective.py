@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 
 from vae.config import Config
-from vae.model.losses import bernoulli_recon
+from vae.model.losses import bernoulli_recon, total_correlation
 from vae.model.objective import Objective
 from vae.model.vae import VAE, reparameterize
 
@@ -27,9 +27,10 @@ def noise(*samples):
     return torch.randn(*samples, 10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-def terms_of(model, x, eps, *, beta=1.0, **knobs):
+def terms_of(model, x, eps, *, beta=1.0, num_images=0, **knobs):
     """Loss, recon and KL of every image."""
-    return Objective(model, Config(precision="fp32", **knobs))(x, torch.zeros(len(x), dtype=torch.int64), eps, beta)
+    objective = Objective(model, Config(precision="fp32", **knobs), num_images=num_images)
+    return objective(x, torch.zeros(len(x), dtype=torch.int64), eps, beta)
 
 
 def log_weights(model, x, z, q):
@@ -63,6 +64,17 @@ def test_free_bits_are_charged_in_the_loss_and_not_in_the_kl(model, x):
     loss, recon, kl = terms_of(model, x, noise(), free_bits=5.0)
     torch.testing.assert_close(loss, recon + 15.0)  # three latents, each far below five nats
     torch.testing.assert_close(kl, model.kl(model(x)))
+
+
+@pytest.mark.parametrize("samples", [(), (4,)])
+def test_the_total_correlation_is_weighed_in_the_loss_alone(model, x, samples):
+    eps, knobs = noise(*samples), {"num_samples_train": 4 if samples else 1, "beta": 0.3}
+    usual = terms_of(model, x, eps, **knobs)
+    loss, *terms = terms_of(model, x, eps, tc_weight=6.0, num_images=500, **knobs)
+    output = model(x, eps=eps)
+    shared = total_correlation(output.z, output.mu, output.logvar, num_images=500)
+    torch.testing.assert_close(loss, usual[0] + 0.3 * 5 * (shared.mean(0) if samples else shared))
+    torch.testing.assert_close(terms, list(usual[1:]), rtol=0, atol=0)
 
 
 def test_the_iwae_s_loss_is_minus_the_importance_weighted_bound(model, x):

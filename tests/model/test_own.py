@@ -137,8 +137,9 @@ def test_a_part_of_another_shape_is_refused_in_one_line(parts, message):
 
 
 def test_knobs_that_a_part_can_t_go_with_are_refused():
-    with pytest.raises(UsageError, match="--free_bits needs the KL in closed form"):
-        check_own(VAE(3, prior=Wide(), **SMALL), Config(free_bits=0.1))
+    for flag, value in {"free_bits": 0.1, "tc_weight": 6.0}.items():
+        with pytest.raises(UsageError, match=f"--{flag} needs the KL in closed form"):
+            check_own(VAE(3, prior=Wide(), **SMALL), Config(**{flag: value}))
     with pytest.raises(UsageError, match="Gaussian is not a likelihood of binary pixels"):
         check_own(VAE(3, likelihood=Gaussian(), **SMALL), Config(binarize="dynamic"))
     images = Split(torch.zeros(2, *SHAPE, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))

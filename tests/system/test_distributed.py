@@ -147,7 +147,13 @@ def test_of_several_processes_the_main_one_tells_a_mistake_first_and_a_leftover_
     assert waited == waits
 
 
-def test_a_batch_without_an_image_for_each_process_is_refused():
-    config = Config(batch_size=2)
-    with pytest.raises(UsageError, match="--batch_size 2: 3 processes share a batch"):
-        Run(config, console=Console(quiet=True), processes=ProcessGroup(0, 3))
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"batch_size": 2}, "--batch_size 2: 3 processes share a batch"),
+        ({"tc_weight": 6.0}, "--tc_weight compares all"),
+    ],
+)
+def test_a_batch_that_can_t_be_shared_is_refused(knobs, message):
+    with pytest.raises(UsageError, match=message):
+        Run(Config(**knobs), console=Console(quiet=True), processes=ProcessGroup(0, 3))

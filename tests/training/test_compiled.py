@@ -55,10 +55,12 @@ DREG: dict = {
     **{"kl_warmup_epochs": 3.0, "grad_clip": 0.1},
 }
 RECORD: dict = {**DREG, "block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8}
+CORRELATED: dict = {"latent_dim": 3, "tc_weight": 6.0, "num_samples_train": 2}
 RECIPES = [
     pytest.param(DREG, id="dreg"),
     pytest.param(RECORD, marks=pytest.mark.slow, id="record"),
     pytest.param(CONV, marks=pytest.mark.slow, id="conv"),
+    pytest.param(CORRELATED, marks=pytest.mark.slow, id="tc_weight"),
 ]
 
 

@@ -51,6 +51,7 @@ def test_a_batch_is_no_larger_than_the_data(free):
 
 TOO_LARGE = {
     "--batch_size 60000": {"batch_size": 60_000, "arch": "conv"},
+    "--batch_size 20000": {"batch_size": 20_000, "tc_weight": 6.0},
     "--num_samples_train 10000": {"num_samples_train": 10_000, "batch_size": 1000, "objective": "iwae"},
     "--hidden_dims 65536 65536": {"hidden_dims": (65536, 65536)},
     "--base_channels 4096": {"base_channels": 4096, "arch": "conv"},
@@ -81,6 +82,18 @@ def test_a_learner_leaves_torch_s_global_random_state_as_it_was(splits):
     learner.learn(lambda count: None)
     make(splits).restore(learner.state(), Path("x"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_total_correlation_is_estimated_for_all_training_images(splits, monkeypatch):
+    counts = []
+
+    def counted(z, mu, logvar, *, num_images):
+        counts.append(num_images)
+        return torch.zeros(len(mu))
+
+    monkeypatch.setattr("vae.model.objective.total_correlation", counted)
+    make(splits, tc_weight=6.0).learn(lambda count: None)
+    assert counts == [len(splits.train)] * 3  # batches
 
 
 def test_the_seed_alone_sets_the_initial_weights(splits):

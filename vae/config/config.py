@@ -106,6 +106,9 @@ class Config:
     num_samples_train: int = objective_knob(1, "posterior samples per image and step", low=1, high=10_000)
     beta: float = objective_knob(1.0, "weight of the KL in the loss; in the ELBO it is 1", low=0)
     kl_warmup_epochs: float = objective_knob(0.0, "epochs over which the weight of the KL grows from 0", low=0)
+    tc_weight: float = objective_knob(
+        1.0, "weight of the total correlation, the part of the KL that latents share; above 1 to disentangle", low=0
+    )
     free_bits: float = objective_knob(0.0, "nats of KL per latent that cost nothing", low=0, high=1e6)
 
     num_epochs: int = training_knob(60, "passes over the training set", low=1, high=1_000_000)
@@ -187,6 +190,13 @@ class Config:
             raise UsageError(f"--objective {self.objective} with one sample is the ELBO: give --num_samples_train 5")
         if self.free_bits and (self.prior != "standard" or self.objective != "elbo"):
             raise UsageError("--free_bits needs the KL in closed form: use --prior standard and --objective elbo")
+        if self.tc_weight != 1:
+            if self.prior != "standard" or self.objective != "elbo" or self.free_bits:
+                fix = "use --prior standard, --objective elbo and no --free_bits"
+                raise UsageError(f"--tc_weight weighs a part of the whole KL from a standard prior: {fix}")
+            for name in ("latent_dim", "batch_size"):
+                if getattr(self, name) == 1:
+                    raise UsageError(f"--tc_weight needs --{name} 2 or more: it compares latents over a batch's images")
 
     def _check_mixture(self) -> None:
         components = f"--mixture_components {self.mixture_components}"
@@ -229,6 +239,7 @@ class Config:
         loss = f"{'recon' if self.nets else self.recon_loss} + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
         loss += f" after {_epochs(self.kl_warmup_epochs)} of warm-up" if self.kl_warmup_epochs else ""
         loss += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
+        loss += f", total correlation times {self.tc_weight:g}" if self.tc_weight != 1 else ""
         loss += f", {self.objective} bound" if self.objective != "elbo" else ""
         loss += f" of {self.num_samples_train} samples" if self.num_samples_train > 1 else ""
         optimizer = f"{self.optimizer} {self.lr:g}"

@@ -162,10 +162,10 @@ class Traverse(ModelOptions):
     """Knobs of `traverse`."""
 
     name = "traverse"
-    purpose = "show what each latent changes, the most active first"
+    purpose = "show what each latent changes, and how much it carries"
     examples = ("traverse --top 10", "traverse --image 7 --steps 15")
 
-    top: int = command_knob(20, "number of latents, the most active first", low=1, high=200)
+    top: int = command_knob(20, "number of latents, those that carry most first", low=1, high=200)
     steps: int = command_knob(11, "number of quantiles of the prior, from 1 % to 99 %", low=2, high=50)
     image: tuple[int, ...] = command_knob(
         (), "fix the other latents at this test image's (default: at the prior's median)", items=int, count=1, low=0

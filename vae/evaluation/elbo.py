@@ -13,7 +13,7 @@ from torch import Tensor
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.model.losses import Terms, gaussian_kl, gaussian_kl_per_dim
-from vae.model.vae import VAE
+from vae.model.vae import VAE, reparameterize
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UserError
 
@@ -136,3 +136,10 @@ def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
     if not gaussian_kl(mu, logvar).isfinite().all():
         raise EvaluationError("this model is useless: its latents are too large, or no numbers at all")
     return mu, logvar
+
+
+def sampled_posterior(model: VAE, split: Split, *, seed: int = EVAL_SEED) -> tuple[Tensor, Tensor, Tensor]:
+    """`posterior`'s mu and logvar, and a sample z of every image's q(z|x), (N, D) each; `seed` is the noise's."""
+    mu, logvar = posterior(model, split)
+    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed)).to(mu.device)
+    return mu, logvar, reparameterize(mu, logvar, eps)

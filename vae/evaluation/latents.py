@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae.model.losses import gaussian_log_density
+from vae.model.losses import gaussian_log_density, gaussian_log_density_per_dim
 
 PAIRS_AT_ONCE = 4_000_000  # 32 MB of float64
+MAX_DRAWS = 2000  # at which the densities of single latents are computed: a second for every five of them
 NUM_NEIGHBOURS = 5
 PROBE_STEPS = 2000
 MIN_SPREAD = 1e-6  # points whose standard deviation is below this are treated as one
@@ -51,6 +52,29 @@ def _log_aggregate(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     chunks = z.split(max(1, PAIRS_AT_ONCE // len(mu)))
     exponents = (-0.5 * (torch.cat([chunk.square(), chunk], dim=1) @ factors + constant) for chunk in chunks)
     return torch.cat([part.logsumexp(1) for part in exponents]) - math.log(len(mu))
+
+
+def evenly_spaced(count: int) -> slice:
+    """Every k-th of `count` images, at most MAX_DRAWS of them."""
+    return slice(None, None, math.ceil(count / MAX_DRAWS))
+
+
+def information_per_dim(mu: Tensor, logvar: Tensor, z: Tensor, *, rows: slice) -> Tensor:
+    """log q(z_d|x) - log q(z_d) of each latent, nats, (rows, D) float32; the means are I(x; z_d), at most log N.
+
+    q(z_d) is the mean of q(z_d|x) over all N images. The sum over latents, less the first of the `aggregate_terms`, is
+    log q(z) - sum_d log q(z_d), whose mean is the total correlation: Chen et al. 2018, eq. 2.
+
+    Args:
+        mu: (N, D).
+        logvar: (N, D).
+        z: (N, D), a sample of each image's q(z|x).
+        rows: the images at whose samples the densities are computed.
+    """
+    chunks = z[rows].split(max(1, PAIRS_AT_ONCE // mu.numel()))
+    densities = (gaussian_log_density_per_dim(chunk.unsqueeze(1), mu, logvar) for chunk in chunks)  # (..., N, D)
+    log_aggregate = torch.cat([part.logsumexp(1) for part in densities]) - math.log(len(mu))
+    return gaussian_log_density_per_dim(z[rows], mu[rows], logvar[rows]) - log_aggregate
 
 
 def knn_accuracy(

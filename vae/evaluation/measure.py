@@ -11,17 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vae.data.pixels import BINARIZE_SEED, draw_once
 from vae.data.splits import Split, Splits
 from vae.evaluation.classifier import ClassifierError
-from vae.evaluation.elbo import EVAL_SEED, EvaluationError, evaluate, posterior
-from vae.evaluation.latents import aggregate_terms, knn_accuracy, probe_accuracy
+from vae.evaluation.elbo import EVAL_SEED, EvaluationError, evaluate, posterior, sampled_posterior
+from vae.evaluation.latents import (
+    aggregate_terms,
+    evenly_spaced,
+    information_per_dim,
+    knn_accuracy,
+    probe_accuracy,
+)
 from vae.evaluation.likelihood import ImageBounds, importance_bounds
 from vae.evaluation.samples import sample_scores
-from vae.model.vae import VAE, reparameterize
+from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.stopping import raise_if_stopped
 from vae.system.wording import plural
@@ -125,16 +130,18 @@ def latent_scores(model: VAE, splits: Splits, *, seed: int) -> dict[str, Any]:
     """What each latent carries, information and class accuracies of the posterior on the test images."""
     test, train = splits.test, splits.train
     elbo_scores = evaluate(model, test, seed=seed)
-    mu, logvar = posterior(model, test)
-    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed)).to(mu.device)
-    z = reparameterize(mu, logvar, eps)
+    mu, logvar, z = sampled_posterior(model, test, seed=seed)
     information, aggregate_kl = aggregate_terms(mu, logvar, z, model.prior.log_prob)
+    rows = evenly_spaced(len(test))
+    per_dim = information_per_dim(mu, logvar, z, rows=rows)
     scores: dict[str, Any] = {
         "num_latents": model.latent_dim,
         "active_units": elbo_scores.active_units,
         "kl_per_dim": elbo_scores.kl_per_dim,
         "mutual_information": _mean_and_se(information),
         "mutual_information_ceiling": math.log(len(test)),
+        "mutual_information_per_dim": per_dim.mean(0).tolist(),
+        "total_correlation": _mean_and_se(per_dim.sum(1) - information[rows]),
         "aggregate_kl": _mean_and_se(aggregate_kl),
     }
     if len(train.labels.unique()) < 2:
@@ -204,6 +211,6 @@ def _caveats(model: VAE, binarize: str, scores: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "I(x; z) is that of the test images, at most the logarithm of their number; KL(q(z) || p(z)) is the rest of "
-        "the KL; near that ceiling the split says little about the prior",
+        "the KL; near that ceiling, the rest and the total correlation are larger than of more images",
         "Fréchet and kernel distances use this project's own features: never compare them with a published FID",
     ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae.config import Config
-from vae.model.losses import free_bits_kl, gaussian_kl_per_dim, iwae_bound
+from vae.model.losses import free_bits_kl, gaussian_kl_per_dim, iwae_bound, total_correlation
 from vae.model.vae import VAE
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
@@ -20,12 +20,13 @@ class Objective(nn.Module):
 
     Args:
         model: the VAE, which knows its likelihood and its prior.
-        config: the bound, free bits and the precision; a precision of `auto` is float32.
+        config: the bound, the KL's parts and the precision; a precision of `auto` is float32.
+        num_images: to train on; 0 if a batch is all of them.
     """
 
-    def __init__(self, model: VAE, config: Config) -> None:
+    def __init__(self, model: VAE, config: Config, *, num_images: int = 0) -> None:
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.config, self.num_images = model, config, num_images
 
     def forward(self, x: Tensor, y: Tensor, eps: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, reconstruction term and KL, nats per image, (B,) each.
@@ -42,12 +43,15 @@ class Objective(nn.Module):
             output = model(x, y, eps)
             recon = model.recon(output.logits.float(), x)  # (B,) or (S, B)
             if config.objective == "elbo":
-                kl = model.kl(output)  # (B,), or as recon
-                recon, kl = (term.mean(0) if term.ndim > 1 else term for term in (recon, kl))
+                kl = charged = model.kl(output)  # (B,), or as recon
+                if config.tc_weight != 1:  # the KL has the total correlation in it once: Chen et al. 2018, eq. 4
+                    images = self.num_images or len(x)
+                    shared = total_correlation(output.z, output.mu, output.logvar, num_images=images)
+                    charged = kl + (config.tc_weight - 1) * shared
+                recon, kl, charged = (term.mean(0) if term.ndim > 1 else term for term in (recon, kl, charged))
                 if config.free_bits:
                     charged = free_bits_kl(gaussian_kl_per_dim(output.mu, output.logvar), config.free_bits)
-                    return recon + beta * charged, recon, kl
-                return recon + beta * kl, recon, kl
+                return recon + beta * charged, recon, kl
             if config.objective == "dreg":  # gradients reach the posterior through z alone
                 output = output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
             kl = model.sampled_kl(output)  # (S, B)

@@ -162,8 +162,9 @@ def check_own(model: VAE, config: Config) -> None:
         UsageError: a tensor of another shape than the part's protocol says, in one line.
     """
     likelihood = model.likelihood
-    if config.free_bits and not model.has_closed_form_kl:
-        raise UsageError("--free_bits needs the KL in closed form, which is that of the built-in standard prior")
+    for flag, is_set in {"free_bits": config.free_bits, "tc_weight": config.tc_weight != 1}.items():
+        if is_set and not model.has_closed_form_kl:
+            raise UsageError(f"--{flag} needs the KL in closed form, which is that of the built-in standard prior")
     if config.binarize != "none" and likelihood.support != "binary":
         raise UsageError(f"--binarize {config.binarize}: {likelihood.name} is not a likelihood of binary pixels")
     if not isinstance(likelihood.name, str) or not likelihood.name.isprintable():

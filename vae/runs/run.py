@@ -58,6 +58,8 @@ class Run:
     ) -> None:
         if config.batch_size < processes.world_size:
             raise UsageError(f"--batch_size {config.batch_size}: {processes.world_size} processes share a batch")
+        if config.tc_weight != 1 and processes.world_size > 1:
+            raise UsageError("--tc_weight compares all images of a batch, which processes would share: train in one")
         if config.threads:
             torch.set_num_threads(config.threads)
         memory.keep_freed()

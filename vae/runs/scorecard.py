@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.stopping import raise_if_stopped
 
 TITLES = {"test": "test", "test_binarised": "binarised"}
-MAX_LATENTS = 10  # whose KL the table lists
+MAX_LATENTS = 10  # whose figures a table lists
 
 
 def elbo_table(scores: dict[str, Any]) -> Table:
@@ -27,12 +28,19 @@ def elbo_table(scores: dict[str, Any]) -> Table:
             images = f"{scores[name]['images']:,} images"
             rows.append((name, f"{terms.named()}, minus the ELBO in nats per image, {images}"))
     test = scores["test"]
-    per_latent = sorted(test["kl_per_dim"], reverse=True)
-    largest = " ".join(f"{value:.2f}" for value in per_latent[:MAX_LATENTS])
-    largest += " …" if len(per_latent) > MAX_LATENTS else ""
+    per_latent = test["kl_per_dim"]
     adds_up = math.isclose(sum(per_latent), test["kl"], rel_tol=1e-3, abs_tol=1e-3)
     each = "KL of each" if adds_up else "KL of each from N(0, 1), which is not the prior"
-    return [*rows, ("latents", f"{test['active_units']} of {len(per_latent)} active; {each}: {largest} nats")]
+    return [
+        *rows,
+        ("latents", f"{test['active_units']} of {len(per_latent)} active; {each}: {_largest(per_latent)} nats"),
+    ]
+
+
+def _largest(per_latent: Sequence[float]) -> str:
+    """The figures of latents, by falling size: `2.41 1.96 0.12`."""
+    figures = " ".join(f"{value:.2f}" for value in sorted(per_latent, reverse=True)[:MAX_LATENTS])
+    return figures + (" …" if len(per_latent) > MAX_LATENTS else "")
 
 
 def evaluate_fully(
@@ -95,11 +103,15 @@ def _likelihood_rows(figures: dict[str, Any], title: str) -> Table:
 
 
 def _latent_rows(scores: dict[str, Any]) -> Table:
+    each = _largest(scores["mutual_information_per_dim"])
     active = f"{scores['active_units']} of {scores['num_latents']} active"
     information = (
         f"I(x; z) {_pm(scores['mutual_information'])} of at most {scores['mutual_information_ceiling']:.2f} nats"
     )
-    rows: Table = [("latents", f"{active}; {information}; KL(q(z) || p(z)) {_pm(scores['aggregate_kl'])}")]
+    rows: Table = [
+        ("latents", f"{active}; {information}; KL(q(z) || p(z)) {_pm(scores['aggregate_kl'])}"),
+        ("", f"total correlation {_pm(scores['total_correlation'])}; I(x; z) of each: {each} nats"),
+    ]
     if "missing" in scores:
         return [*rows, ("classes", f"none: {scores['missing']}")]
     knn, probe = (_percent(scores[name]) for name in ("knn_accuracy", "probe_accuracy"))

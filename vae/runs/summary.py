@@ -156,7 +156,7 @@ def closing_table(results: dict[str, Any], run_dir: Path) -> Table:
         table.append(("best", f"epoch {best['epoch']}: val {best['val/loss']:.2f}, test {best['test/loss']:.2f}"))
     train, test = results["train"], results["test"]
     if abs(train["loss"] + train["elbo"]) > 1e-3 * abs(train["loss"]):
-        table.append(("loss", f"{train['loss']:.2f} as minimised in the last epoch, with its weight of the KL"))
+        table.append(("loss", f"{train['loss']:.2f} as minimised in the last epoch, with the KL's weights"))
     active, latents = test["active_units"], len(test["kl_per_dim"])
     idle = "" if active == latents else "; the rest carry nothing (--free_bits and --kl_warmup_epochs keep more alive)"
     speed = f"{results['seconds_per_epoch']:.2f} s per epoch, {results['images_per_second']:,.0f} images/s"

@@ -17,7 +17,8 @@ from vae.config.config import Config
 from vae.config.knobs import check
 from vae.data.pixels import to_pixels
 from vae.data.splits import Splits
-from vae.evaluation.elbo import evaluate, posterior, score_images
+from vae.evaluation.elbo import evaluate, posterior, sampled_posterior, score_images
+from vae.evaluation.latents import evenly_spaced, information_per_dim
 from vae.evaluation.reconstruction import Reconstructed, reconstruct
 from vae.model import sampling
 from vae.model.own import Nets
@@ -201,13 +202,13 @@ class Trained(Opened):
         """Sweep latents, one at a time, over the prior's quantiles from 1 % to 99 %.
 
         Args:
-            units: the latents, from 0 on; `None` for all of them, by falling `activity`.
+            units: the latents, from 0 on; `None` for all of them, by falling `information`.
             steps: Q.
             image: the test image whose posterior mean the other latents keep; without it, they keep the prior's median.
             digit: the class that a conditional model decodes; without it, that of the image, or the first.
         """
         check(options.Traverse, steps=steps)
-        units = self.activity().argsort(descending=True).tolist() if units is None else list(units)
+        units = self.information().argsort(descending=True).tolist() if units is None else list(units)
         if not units or not all(0 <= unit < self.model.latent_dim for unit in units):
             raise UsageError(f"units {units}: the latents are 0 to {self.model.latent_dim - 1}")
         indices = () if image is None else (image,)
@@ -217,9 +218,10 @@ class Trained(Opened):
         images = sampling.traverse(self.model, units, probabilities, base=base, y=y)
         return _on_cpu(Traversal(images, units, probabilities, y))
 
-    def activity(self) -> Tensor:
-        """The variance of each latent's posterior mean over the test images, (D,): active above `elbo.ACTIVE`."""
-        return posterior(self.model, self.split("test"))[0].var(0, correction=0).cpu()
+    def information(self) -> Tensor:
+        """I(x; z_d), what each latent tells of an image, nats, (D,): over the test images, as `evaluate` has it."""
+        mu, logvar, z = sampled_posterior(self.model, self.split("test"))
+        return information_per_dim(mu, logvar, z, rows=evenly_spaced(len(mu))).mean(0).cpu()
 
     def embed(self, split: str = "test") -> Embedding:
         """Encode the split `train`, `val` or `test`."""

@@ -64,7 +64,7 @@ class Learner:
             self.model = model.to(self.device)
         start_from_images(self.model, splits.train, config)
         self._optimizer = build_optimizer(config, self.model)
-        self._step = TrainingStep(self.model, self._optimizer, config, processes=processes)
+        self._step = TrainingStep(self.model, self._optimizer, config, num_images=images, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.to_compile = should_compile(config, self.device, images=images)
@@ -195,7 +195,9 @@ def check_memory(
     net = sum(weights.numel() for weights in model.parameters()) - prior
     pixels, conv = math.prod(image_shape), config.arch == "conv"
     width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
-    batch = min(config.batch_size, images) * config.num_samples_train * (pixels + width)
+    batch = min(config.batch_size, images)
+    pairs = batch * config.latent_dim if config.tc_weight != 1 else 0  # of each image, with every other
+    batch *= config.num_samples_train * (pixels + width + pairs)
     floats = {  # by the flag to lower; of a weight there are four: itself, its gradient and Adam's two means
         "base_channels" if conv else "hidden_dims": 4 * net,
         "num_pseudo_inputs" if config.prior == "vamp" else "prior_width": 4 * prior,

@@ -39,6 +39,7 @@ class TrainingStep:
         model: trained in place.
         optimizer: of the model's parameters; its learning rate is set before every step.
         config: objective, gradient clipping, averaging and precision; a precision of `auto` is float32.
+        num_images: to train on; 0 if a batch is all of them.
         processes: each trains on its shard of a batch.
     """
 
@@ -48,6 +49,7 @@ class TrainingStep:
         optimizer: torch.optim.Optimizer,
         config: Config,
         *,
+        num_images: int = 0,
         processes: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.model, self.optimizer, self.config, self.processes = model, optimizer, config, processes
@@ -55,7 +57,7 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.ema = WeightAverage(model, config.ema) if config.ema else None
         self.compiled: CompiledStep | None = None
-        self._objective = Objective(model, config)
+        self._objective = Objective(model, config, num_images=num_images)
         self._weights: list[Tensor] = list(model.parameters())
         self._exchange: Exchange | None = None
         if processes.world_size > 1:
