@@ -42,7 +42,7 @@ results:
 
 # The best likelihoods, three seeds: about four hours on two cores. Writes results.json and docs/likelihoods.md.
 record:
-	python benchmarks/results.py --presets record
+	python benchmarks/results.py --presets quick record
 	python benchmarks/results.py --presets record-standard --seeds 0
 
 # Training speed against the usual script and the machine's matrix products, and of several processes; leave the machine

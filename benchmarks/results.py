@@ -7,7 +7,7 @@ entry to measure a preset anew.
 
     python benchmarks/results.py                                # what is missing, at each preset's own epochs
     python benchmarks/results.py --presets conv-2d --num_epochs 10 --seeds 0
-    python benchmarks/results.py --presets record record-standard   # an hour each, and half an hour to score
+    python benchmarks/results.py --presets quick            # 8 minutes each, and half an hour to score
     python benchmarks/results.py --table                        # only rewrite the tables
 """
 
@@ -34,7 +34,7 @@ EXPECTED = ROOT / "vae" / "config" / "expected.json"  # the package's summary, f
 # The page of each table, and the comments that it stands between.
 RESULTS = "docs/results.md", "<!-- results: written by `make results` -->", "<!-- end of results -->"
 LIKELIHOODS = "docs/likelihoods.md", "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
-RECORDS = ("record", "record-standard")  # scored with 5,000 importance samples
+SCORED = ("quick", "record", "record-standard")  # with 5,000 importance samples
 # Test losses of plain PyTorch loops of the same recipes, grey pixels, seed 0, one run each.
 PLAIN = {"mlp-2d": "148.8", "mlp-64d": "107.7", "mlp-32d": "102.9", "mlp-20d": "101.0"}
 
@@ -71,9 +71,9 @@ def measure(preset: str, seed: int, num_epochs: int) -> Entry:
     command += ["--num_epochs", str(num_epochs), "--run_name", name]
     if (run_dir / "checkpoints" / "last.pt").exists():
         command = [sys.executable, "main.py", "--resume", str(run_dir)]
-    command += ["--final_eval"] if preset in RECORDS else []
+    command += ["--final_eval"] if preset in SCORED else []
     results = run_dir / "results.json"
-    if not results.exists() or (preset in RECORDS and "final_eval" not in json.loads(results.read_text())):
+    if not results.exists() or (preset in SCORED and "final_eval" not in json.loads(results.read_text())):
         subprocess.run(command, cwd=ROOT, check=True)
     found, facts = (json.loads(file.read_text()) for file in (results, run_dir / "config.json"))
     kept = (
@@ -128,11 +128,11 @@ def table(entries: list[Entry]) -> str:
 
 
 def likelihood_table(entries: list[Entry]) -> str:
-    """The records in their place among the published figures, the best last."""
+    """Our likelihoods in their place among the published figures, the best last."""
     rows = [
         (float(nll.split()[0]), f"| {model} | {prior} | {nll} | {source} |") for model, prior, nll, source in PUBLISHED
     ]
-    for preset in RECORDS:
+    for preset in SCORED:
         config = configure({"preset": preset})
         same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, config.num_epochs)]
         if not same:
@@ -172,8 +172,8 @@ def write_table(page: str, start: str, end: str, content: str) -> None:
 
 def write_tables(entries: list[Entry]) -> None:
     """Write both tables into their pages, and what the report expects of each preset into the package."""
-    records = [entry for entry in entries if entry["preset"] in RECORDS]
-    others = [entry for entry in entries if entry["preset"] not in RECORDS]
+    records = [entry for entry in entries if entry["preset"] in SCORED]
+    others = [entry for entry in entries if entry["preset"] not in SCORED]
     write_json(EXPECTED, expected(others))
     write_table(*RESULTS, table(others))
     write_table(*LIKELIHOODS, likelihood_table(records))
@@ -182,7 +182,7 @@ def write_tables(entries: list[Entry]) -> None:
 def main() -> None:
     """Measure what is missing, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    quick = [preset for preset in PRESETS if preset not in RECORDS]
+    quick = [preset for preset in PRESETS if preset not in SCORED]
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=quick)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--num_epochs", type=int, help="in place of the presets' own")

@@ -198,7 +198,7 @@ def test_generated_tables_are_those_of_the_measurements(monkeypatch):
     entries, timed = (
         json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("results", "throughput")
     )
-    records = [entry for entry in entries if entry["preset"] in results["RECORDS"]]
+    records = [entry for entry in entries if entry["preset"] in results["SCORED"]]
     assert results["table"]([entry for entry in entries if entry not in records]) in TEXTS["docs/results.md"]
     assert results["likelihood_table"](records) in TEXTS["docs/likelihoods.md"]
     assert f"{speed['table'](timed)}\n\n{speed['verdicts'](timed)}" in TEXTS["docs/speed.md"]
@@ -231,7 +231,9 @@ def preset_row(name):
         nets = "-".join(map(str, (784, *config.hidden_dims)))
     nets += ", RealNVP prior" if config.prior == "flow" else ""
     loss = {"bce": "BCE + KL", "mse": "squared error + KL"}[config.recon_loss]
-    loss = "DReG bound, binary pixels" if (config.objective, config.binarize) == ("dreg", "dynamic") else loss
+    if config.binarize == "dynamic":
+        loss = {"dreg": "DReG bound, binary pixels", "elbo": "ELBO, binary pixels"}[config.objective]
+    loss += ", patches as mixtures" if config.mixture_components > 1 else ""
     lr = f"{config.lr:.0e}".replace("e-0", "e-")
     optimizer = f"{ {'adam': 'Adam', 'adamw': 'AdamW'}[config.optimizer] } {lr}"
     optimizer += ", cosine" if config.lr_schedule == "cosine" else ""

@@ -36,7 +36,7 @@ def test_tuned_recipes_have_the_size_and_length_of_the_plain_ones():
 
 
 def test_records_are_dense_nets_on_dynamically_binarised_pixels_without_labels():
-    for name, prior in (("record", "flow"), ("record-standard", "standard")):
+    for name, prior in (("quick", "flow"), ("record", "flow"), ("record-standard", "standard")):
         config = configure({"preset": name})
         assert (config.arch, config.binarize, config.prior, config.conditional) == ("mlp", "dynamic", prior, False)
         assert config.beta == 1 and config.val_split == 0
