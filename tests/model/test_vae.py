@@ -96,6 +96,10 @@ def test_a_mixture_s_probabilities_of_all_images_add_up_to_one_and_its_mean_is_t
     together = probability @ (x[:, 0, 0, 0] * x[:, 0, 1, 1]).double()
     apart = model.likelihood.mean(logits)[0, 0, [0, 1], [0, 1]].prod()
     assert abs(together - apart) > 0.01  # pixels of a patch depend on each other
+    drawn = model.likelihood.draw(logits.expand(50_000, -1, -1, -1), generator=torch.Generator().manual_seed(0))
+    frequency = (drawn[:, 0, 0, 0] * drawn[:, 0, 1, 1]).mean()
+    assert abs(frequency - together) < 0.012  # five standard deviations of a frequency, at most
+    torch.testing.assert_close(drawn.mean(0), model.likelihood.mean(logits)[0], atol=0.012, rtol=0)
 
 
 def test_interpolation_runs_straight_from_end_to_end():

@@ -71,14 +71,17 @@ def draw_samples(model: VAE, labels: Tensor, *, binary: bool, seed: int) -> Tens
     Args:
         model: on the labels' device, in eval mode.
         labels: (N,).
-        binary: draw pixels from Bernoulli(mean); otherwise return their means.
+        binary: draw pixels from p(x|z); otherwise return their means.
         seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
     parts = []
     for y in labels.split(CHUNK):
-        means = model.sample(len(y), y, generator=generator).cpu()
-        parts.append(torch.bernoulli(means, generator=generator) if binary else means)
+        if binary:
+            z = model.prior.sample(len(y), generator=generator, device=y.device)
+            parts.append(model.likelihood.draw(model.logits(z, y), generator=generator))
+        else:
+            parts.append(model.sample(len(y), y, generator=generator).cpu())
     return torch.cat(parts).to(labels.device)
 
 

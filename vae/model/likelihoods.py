@@ -61,6 +61,10 @@ class Likelihood(nn.Module):
         """E[x|z] for pictures, (..., C, H, W) in [0, 1]: here the sigmoid of the logits."""
         return torch.sigmoid(logits)
 
+    def draw(self, logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Binary images drawn from p(x|z), (..., C, H, W), with a CPU's `generator`: here each pixel on its own."""
+        return torch.bernoulli(self.mean(logits).clamp(0, 1).cpu(), generator=generator)
+
     def least_recon(self, x: Tensor) -> Tensor | None:
         """The least reconstruction term that any decoder can reach, nats per image, (B,); `None` if it has no bound."""
         return None
@@ -129,6 +133,14 @@ class BernoulliMixture(Bernoulli):
         """E[x|z], (..., C, H, W): each component's pixels, weighted."""
         weights = logits[..., -1:].softmax(-2)
         return self.to_images((weights * torch.sigmoid(logits[..., :-1])).sum(-2))
+
+    def draw(self, logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Binary images drawn from p(x|z), (..., C, H, W): a component of each patch, then its pixels."""
+        logits = logits.cpu()
+        weights = logits[..., -1].softmax(-1)  # (..., N, K)
+        k = torch.multinomial(weights.flatten(0, -2), 1, generator=generator).view(*weights.shape[:-1], 1, 1)
+        means = torch.sigmoid(logits[..., :-1].take_along_dim(k, dim=-2).squeeze(-2))
+        return self.to_images(torch.bernoulli(means, generator=generator))
 
 
 class SquaredError(Likelihood):

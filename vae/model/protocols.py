@@ -67,6 +67,9 @@ class LikelihoodLike(Protocol):
     def mean(self, logits: Tensor) -> Tensor:
         """E[x|z] for pictures, (..., C, H, W) in [0, 1]."""
 
+    def draw(self, logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Binary images drawn from p(x|z), (..., C, H, W), on the CPU."""
+
     def least_recon(self, x: Tensor) -> Tensor | None:
         """The least `recon` that any decoder can reach, (B,); `None` if there is no bound."""
 
@@ -75,5 +78,5 @@ METHODS = {
     "encoder": (),
     "decoder": (),
     "prior": ("log_prob", "sample", "quantiles"),
-    "likelihood": ("name", "recon", "mean", "least_recon", "support", "output_shape", "log_normalizer"),
+    "likelihood": ("name", "recon", "mean", "draw", "least_recon", "support", "output_shape", "log_normalizer"),
 }
