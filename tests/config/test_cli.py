@@ -79,6 +79,7 @@ BAD = [
     (["--overwrite"], "--overwrite replaces the run that --run_name names"),
     (["--output_dir", "x", "--log_dir", "./x"], "give each a folder of its own"),
     (["--num_epochs", "2", "--kl_warmup_epochs", "3"], "--kl_warmup_epochs 3 is longer than the run"),
+    (["--mixture_patch", "7"], "--mixture_patch 7 is for mixtures: give --mixture_components 4"),
     (["--mixture_components", "4"], "--mixture_components 4 gives binary pixels a probability: use --binarize"),
     (
         ["--mixture_components", "4", "--binarize", "static", "--mixture_patch", "5"],

@@ -132,6 +132,9 @@ def test_impossible_nets_are_refused():
             VAE(2, **{name: "cnn"})
     with pytest.raises(ValueError, match="multiples of 4"):
         VAE(2, arch="conv", image_shape=(1, 30, 30))
+    for options in ({"mixture_patch": 5}, {"mixture_patch": 0}, {"arch": "conv"}, {"recon_loss": "mse"}):
+        with pytest.raises(ValueError, match="a mixture needs arch mlp, recon_loss bce and patches that fill"):
+            VAE(2, mixture_components=3, **options)
 
 
 def test_reconstruct_decodes_the_posterior_mean():

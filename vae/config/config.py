@@ -180,7 +180,7 @@ class Config:
             raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {self.activation}")
         if self.binarize != "none" and self.recon_loss != "bce":
             raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
-        if self.mixture_components > 1:
+        if self.mixture_components > 1 or self.mixture_patch != Config.mixture_patch:
             self._check_mixture()
         if self.prior == "vamp" and self.conditional:
             raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
@@ -199,6 +199,8 @@ class Config:
                     raise UsageError(f"--tc_weight needs --{name} 2 or more: it compares latents over a batch's images")
 
     def _check_mixture(self) -> None:
+        if self.mixture_components == 1:
+            raise UsageError(f"--mixture_patch {self.mixture_patch} is for mixtures: give --mixture_components 4")
         components = f"--mixture_components {self.mixture_components}"
         if self.binarize == "none":
             raise UsageError(f"{components} gives binary pixels a probability: use --binarize")
@@ -227,6 +229,7 @@ class Config:
         """Short name of the model, for run folders: `mlp-512-2d`, or of nets of one's own `my_nets-make-2d`."""
         body = [self.arch, *map(str, self.hidden_dims if self.arch == "mlp" else [self.base_channels])]
         kinds = [self.block] * (self.block != "plain") + [self.prior] * (self.prior != "standard")
+        kinds += ["mixture"] * (self.mixture_components > 1)
         if self.nets:
             file, _, function = self.nets.rpartition(":")
             names = re.findall(r"\w+", f"{Path(file).stem.removeprefix('python')} {function}")
@@ -236,7 +239,10 @@ class Config:
     @property
     def recipe(self) -> str:
         """The objective and the optimizer in a line: `bce + KL, adamw 0.001, batch 64, 60 epochs`."""
-        loss = f"{'recon' if self.nets else self.recon_loss} + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
+        loss = "recon" if self.nets else self.recon_loss
+        if self.mixture_components > 1:
+            loss += f" of {self.mixture_patch}×{self.mixture_patch} patches of {self.mixture_components} components"
+        loss += f" + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
         loss += f" after {_epochs(self.kl_warmup_epochs)} of warm-up" if self.kl_warmup_epochs else ""
         loss += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""
         loss += f", total correlation times {self.tc_weight:g}" if self.tc_weight != 1 else ""

@@ -141,7 +141,8 @@ class VAE(nn.Module):
         if likelihood is not None:
             p_of_x = cast(Likelihood, likelihood)
         elif mixture_components > 1:
-            if arch != "mlp" or recon_loss != "bce" or image_shape[1] % mixture_patch or image_shape[2] % mixture_patch:
+            fills = mixture_patch > 0 and not any(side % mixture_patch for side in image_shape[1:])
+            if arch != "mlp" or recon_loss != "bce" or not fills:
                 raise ValueError(f"a mixture needs arch mlp, recon_loss bce and patches that fill {image_shape}")
             p_of_x = BernoulliMixture(mixture_components, mixture_patch, image_shape)
         else:
