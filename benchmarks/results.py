@@ -172,18 +172,18 @@ def write_table(page: str, start: str, end: str, content: str) -> None:
 
 def write_tables(entries: list[Entry]) -> None:
     """Write both tables into their pages, and what the report expects of each preset into the package."""
-    records = [entry for entry in entries if entry["preset"] in SCORED]
+    scored = [entry for entry in entries if entry["preset"] in SCORED]
     others = [entry for entry in entries if entry["preset"] not in SCORED]
     write_json(EXPECTED, expected(others))
     write_table(*RESULTS, table(others))
-    write_table(*LIKELIHOODS, likelihood_table(records))
+    write_table(*LIKELIHOODS, likelihood_table(scored))
 
 
 def main() -> None:
     """Measure what is missing, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    quick = [preset for preset in PRESETS if preset not in SCORED]
-    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=quick)
+    unscored = [preset for preset in PRESETS if preset not in SCORED]
+    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=unscored)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--num_epochs", type=int, help="in place of the presets' own")
     parser.add_argument("--table", action="store_true", help="train nothing")

@@ -108,22 +108,17 @@ class BernoulliMixture(Bernoulli):
 
     def logits_of(self, mean: Tensor) -> Tensor:
         """Components that are all alike, of equal weight, (N, K, M + 1)."""
-        pixels = torch.logit(self.to_patches(mean))[0].unsqueeze(1).expand(-1, self.components, -1)
+        pixels = torch.logit(self.to_patches(mean)).unsqueeze(1).expand(-1, self.components, -1)
         return F.pad(pixels, (0, 1))
 
     def to_patches(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) as patches, (B, N, M)."""
-        channels, height, width = self.image_shape
-        rows, columns = height // self.patch, width // self.patch
-        x = x.reshape(-1, channels, rows, self.patch, columns, self.patch).permute(0, 2, 4, 1, 3, 5)
-        return x.reshape(-1, rows * columns, channels * self.patch**2)
+        """Images (..., C, H, W) as patches, (..., N, M)."""
+        return F.pixel_unshuffle(x, self.patch).flatten(-2).mT.contiguous()
 
     def to_images(self, patches: Tensor) -> Tensor:
         """Patches (..., N, M) as images, (..., C, H, W)."""
-        channels, height, width = self.image_shape
-        rows, columns = height // self.patch, width // self.patch
-        x = patches.reshape(-1, rows, columns, channels, self.patch, self.patch).permute(0, 3, 1, 4, 2, 5)
-        return x.reshape(*patches.shape[:-2], channels, height, width)
+        rows = self.image_shape[1] // self.patch
+        return F.pixel_shuffle(patches.mT.unflatten(-1, (rows, -1)), self.patch)
 
     def recon(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z), nats per image, (B,) or (S, B)."""
