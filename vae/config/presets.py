@@ -67,7 +67,7 @@ PRESETS: dict[str, Knobs] = {
         "lr_warmup_epochs": 0.5,
     },
     "mlp-20d-tuned": {**MLP_20D, **TUNED, "lr": 2e-3},
-    "quick": {**LIKELIHOOD, **QUICK, "num_epochs": 50},
+    "quick": {**LIKELIHOOD, **QUICK, "num_epochs": 45},
     "record": {**LIKELIHOOD, **RECORD, "num_epochs": 200, "augment": 0.75, "prior": "flow"},
     "record-standard": {**LIKELIHOOD, **RECORD, "num_epochs": 135},
 }
