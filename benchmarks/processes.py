@@ -76,7 +76,7 @@ def serve(preset: str, batch_size: int) -> None:
             metrics = train_epoch(step, split, epoch=number, generator=generator)
             answer = {"seconds": time.perf_counter() - started, "loss": metrics["loss"]}
             if step.compiled is None:
-                step.compile(split)
+                step.compile(split, epoch=number + 1)
 
 
 def compare(preset: str, batch_size: int, *, sizes: list[int], num_epochs: int) -> list[Entry]:

@@ -18,6 +18,7 @@ import json
 import statistics
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,41 +64,60 @@ def load() -> list[Entry]:
     return json.loads(STORE.read_text()) if STORE.exists() else []
 
 
-def measure(preset: str, seed: int, num_epochs: int) -> Entry:
+def find(entries: list[Entry], preset: str, num_epochs: int) -> list[Entry]:
+    """The entries of a preset's runs of this length, one for each seed."""
+    return [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, num_epochs)]
+
+
+def keep(entry: Entry) -> list[Entry]:
+    """Add an entry to the store, or replace that of its run there; returns all of them."""
+    key = ("preset", "seed", "epoch")
+    others = [other for other in load() if any(other[name] != entry[name] for name in key)]  # of other programs too
+    write_json(STORE, [*others, entry])
+    return [*others, entry]
+
+
+def train(preset: str, seed: int, num_epochs: int) -> Entry:
     """Train one preset with one seed, or continue where that was stopped; returns its figures."""
-    name = f"results-{preset}-{num_epochs}-seed{seed}"
-    run_dir = ROOT / "outputs" / name
-    command = [sys.executable, "main.py", "--dataset", "mnist", "--preset", preset, "--seed", str(seed)]
-    command += ["--num_epochs", str(num_epochs), "--run_name", name]
-    if (run_dir / "checkpoints" / "last.pt").exists():
-        command = [sys.executable, "main.py", "--resume", str(run_dir)]
-    command += ["--final_eval"] if preset in SCORED else []
+    run_dir = run_folder(preset, seed, num_epochs)
     results = run_dir / "results.json"
-    if not results.exists() or (preset in SCORED and "final_eval" not in json.loads(results.read_text())):
-        subprocess.run(command, cwd=ROOT, check=True)
+    if (run_dir / "checkpoints" / "last.pt").exists():
+        flags = ["--resume", str(run_dir)]
+    else:
+        flags = ["--dataset", "mnist", "--preset", preset, "--seed", str(seed), "--num_epochs", str(num_epochs)]
+        flags += ["--run_name", run_dir.name]
+    if not results.exists():
+        subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True)
     found, facts = (json.loads(file.read_text()) for file in (results, run_dir / "config.json"))
-    kept = (
-        "dataset",
-        "protocol",
-        "epoch",
-        "train",
-        "test",
-        "best",
-        "seconds_per_epoch",
-        "peak_memory_mb",
-        "final_eval",
-    )
+    kept = ("dataset", "protocol", "epoch", "train", "test", "best", "seconds_per_epoch", "peak_memory_mb")
     entry = {"preset": preset, "seed": seed, **{key: found[key] for key in kept if key in found}}
-    for figures in (entry["test"], entry.get("final_eval", {}).get("latents", {})):
-        for each in ("kl_per_dim", "mutual_information_per_dim"):
-            figures.pop(each, None)
+    entry["test"].pop("kl_per_dim", None)
     return {
         **entry,
         "device": facts["device"],
         "precision": facts["config"]["precision"],
         "training_minutes": last_row(run_dir / "metrics.jsonl")[1] / 60,
+        # Compiling, evaluation and pictures included; of a run that was stopped, the break too.
+        "minutes": (results.stat().st_mtime - datetime.fromisoformat(facts["started"]).timestamp()) / 60,
         "versions": facts["versions"],
     }
+
+
+def score(entry: Entry) -> None:
+    """Add the importance-weighted scores of its finished run to an entry."""
+    run_dir = run_folder(entry["preset"], entry["seed"], entry["epoch"])
+    results = run_dir / "results.json"
+    if "final_eval" not in json.loads(results.read_text()):
+        command = [sys.executable, "main.py", "--resume", str(run_dir), "--final_eval"]
+        subprocess.run(command, cwd=ROOT, check=True)
+    entry["final_eval"] = json.loads(results.read_text())["final_eval"]
+    for each in ("kl_per_dim", "mutual_information_per_dim"):
+        entry["final_eval"].get("latents", {}).pop(each, None)
+
+
+def run_folder(preset: str, seed: int, num_epochs: int) -> Path:
+    """Where a run leaves its files."""
+    return ROOT / "outputs" / f"results-{preset}-{num_epochs}-seed{seed}"
 
 
 def table(entries: list[Entry]) -> str:
@@ -108,7 +128,7 @@ def table(entries: list[Entry]) -> str:
     ]
     for preset in PRESETS:
         for epochs in sorted({entry["epoch"] for entry in entries if entry["preset"] == preset}):
-            same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, epochs)]
+            same = find(entries, preset, epochs)
             sums = []
             for split in ("train", "test"):
                 recon, kl = (statistics.mean(entry[split][term] for entry in same) for term in ("recon", "kl"))
@@ -134,16 +154,16 @@ def likelihood_table(entries: list[Entry]) -> str:
     ]
     for preset in SCORED:
         config = configure({"preset": preset})
-        same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, config.num_epochs)]
+        same = [entry for entry in find(entries, preset, config.num_epochs) if "final_eval" in entry]
         if not same:
             continue
         scores = [entry["final_eval"]["test"] for entry in same]
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
-        quickest = min(same, key=lambda entry: entry["training_minutes"])
+        quickest = min(same, key=lambda entry: entry["minutes"])
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
         told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
-        told += f", {quickest['training_minutes']:.0f} minutes ({quickest['device']})"
+        told += f", {quickest['minutes']:.0f} minutes ({quickest['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{Spread.of(nll)}** | here |"))
     lines = [line for _, line in sorted(rows, reverse=True)]
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])
@@ -153,7 +173,7 @@ def expected(entries: list[Entry]) -> dict[str, Any]:
     """Mean and standard deviation of each preset's test loss, of the longest of its runs that have several seeds."""
     figures = {}
     for preset, num_epochs in sorted({(entry["preset"], entry["epoch"]) for entry in entries}):
-        same = [entry for entry in entries if (entry["preset"], entry["epoch"]) == (preset, num_epochs)]
+        same = find(entries, preset, num_epochs)
         losses = [-entry["test"]["elbo"] for entry in same]
         if len(losses) > 1:
             mean, std = round(statistics.mean(losses), 2), round(statistics.stdev(losses), 2)
@@ -186,18 +206,20 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=unscored)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--num_epochs", type=int, help="in place of the presets' own")
+    parser.add_argument("--unscored", action="store_true", help="leave the importance-weighted scores for another time")
     parser.add_argument("--table", action="store_true", help="train nothing")
     args = parser.parse_args()
     entries = load()
     for preset in [] if args.table else args.presets:
         num_epochs = args.num_epochs or configure({"preset": preset}).num_epochs
         for seed in args.seeds:
-            key = (preset, seed, num_epochs)
-            if key in {(entry["preset"], entry["seed"], entry["epoch"]) for entry in entries}:
-                continue
-            entry = measure(*key)
-            entries = [*load(), entry]  # others may have been measured meanwhile
-            write_json(STORE, entries)
+            entry = next((entry for entry in find(entries, preset, num_epochs) if entry["seed"] == seed), None)
+            if entry is None:
+                entry = train(preset, seed, num_epochs)
+                entries = keep(entry)
+            if preset in SCORED and "final_eval" not in entry and not args.unscored:
+                score(entry)
+                entries = keep(entry)
             write_tables(entries)
     write_tables(entries)
 

@@ -105,7 +105,7 @@ def ours(preset: str, seed: int, images: int, device: str, *, compiles: bool = T
     def epoch(number: int) -> float:
         metrics = train_epoch(step, split, epoch=number, generator=generator)
         if compiles and step.compiled is None:
-            step.compile(split)
+            step.compile(split, epoch=number + 1)
         return metrics["loss"]
 
     return epoch

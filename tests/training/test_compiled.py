@@ -41,6 +41,10 @@ def begin(config):
     return step, generator
 
 
+def compile_step(step):
+    step.compile(images(), epoch=2)
+
+
 def weights_and_means(step):
     """Copies of all that a step changes."""
     return copy.deepcopy((step.model.state_dict(), step.optimizer.state_dict()["state"]))
@@ -75,7 +79,7 @@ def test_the_compiled_step_trains_as_the_operations_do(recipe):
     config = configured(**recipe)
     (eager, eager_noise), (compiled, compiled_noise) = begin(config), begin(config)
     before = weights_and_means(compiled)
-    compiled.compile(images())
+    compile_step(compiled)
     torch.testing.assert_close(weights_and_means(compiled), before, rtol=0, atol=0)
     for epoch in (2, 3):
         expected = train_epoch(eager, images(), epoch=epoch, generator=eager_noise)
@@ -100,7 +104,7 @@ def test_counts_and_biases_are_one_vector_each_for_the_compiler_however_many_the
 @needs_compiler
 def test_the_weights_don_t_move_from_the_first_term_on_that_is_not_finite():
     step, generator = begin(configured(**DREG))
-    step.compile(images())
+    compile_step(step)
     with torch.no_grad():
         next(step.model.encoder.parameters()).fill_(math.nan)
     before = weights_and_means(step)
@@ -115,7 +119,7 @@ def test_weights_that_overflow_are_named_as_they_are_without_the_compiler():
     for compiles in (False, True):
         step, generator = begin(configured(**DREG))
         if compiles:
-            step.compile(images())
+            compile_step(step)
         step.config = dataclasses.replace(step.config, lr=1e30)
         with pytest.raises(DivergedError) as raised:
             train_epoch(step, images(), epoch=2, generator=generator)

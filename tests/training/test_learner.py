@@ -1,6 +1,7 @@
 """What a learner refuses, what it leaves alone, and how it continues from a checkpoint."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,22 @@ def test_the_total_correlation_is_estimated_for_all_training_images(splits, monk
     monkeypatch.setattr("vae.model.objective.total_correlation", counted)
     make(splits, tc_weight=6.0).learn(lambda count: None)
     assert counts == [len(splits.train)] * 3  # batches
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+def test_a_step_is_compiled_again_when_another_bound_takes_over(splits):
+    knobs = {"objective": "dreg", "num_samples_train": 2, "elbo_until": 0.5, "num_epochs": 4, "batch_size": 1000}
+    losses = {}
+    for choice in ("on", "off"):
+        learner, compilations = make(splits, compile=choice, **knobs), []
+        for epoch in range(1, 5):
+            if epoch > 1 and learner.to_compile:
+                compilations.append(epoch)
+                learner.compile()
+            losses[choice, epoch] = learner.learn(lambda count: None)["train/loss"]
+        assert compilations == ([2, 3] if choice == "on" else [])
+    for epoch in range(1, 5):
+        assert losses["on", epoch] == pytest.approx(losses["off", epoch], rel=1e-4)
 
 
 def test_the_seed_alone_sets_the_initial_weights(splits):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vae.config.combinations import check_mixture, check_model, check_objective, check_run
 from vae.config.knobs import check_all, check_device, check_run_name, knob
 from vae.system.errors import UsageError
 from vae.system.files import FileError
@@ -104,6 +104,9 @@ class Config:
         choices=("elbo", "iwae", "dreg"),
     )
     num_samples_train: int = objective_knob(1, "posterior samples per image and step", low=1, high=10_000)
+    elbo_until: float = objective_knob(
+        0.0, "iwae, dreg: fraction of the run that begins with the ELBO of one sample, which is faster", low=0, below=1
+    )
     beta: float = objective_knob(1.0, "weight of the KL in the loss; in the ELBO it is 1", low=0)
     kl_warmup_epochs: float = objective_knob(0.0, "epochs over which the weight of the KL grows from 0", low=0)
     tc_weight: float = objective_knob(
@@ -127,7 +130,10 @@ class Config:
     augment: float = training_knob(
         0.0, "strength of random shifts and distortions of the training images", low=0, high=10
     )
-    augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
+    elastic: float = training_knob(
+        0.0, "standard deviation of smooth displacements in training images, in 28ths of their height", low=0, high=10
+    )
+    augment_until: float = training_knob(1.0, "fraction of the run that --augment and --elastic last", above=0, high=1)
     seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)
 
     run_name: str = output_knob("", "name of the run's folders (default: time and model)", metavar="NAME")
@@ -167,62 +173,10 @@ class Config:
         check_device(self.device)
         if self.run_name:
             check_run_name(self.run_name)
-        self._check_model()
-        self._check_run()
-
-    def _check_model(self) -> None:
-        """Refuse flags of the model and its data that exclude each other, with the reason."""
-        if self.arch == "conv" and self.image_size % 4:
-            raise UsageError(f"--image_size {self.image_size}: must be a multiple of 4 for --arch conv")
-        if self.block != "plain" and self.arch != "mlp":
-            raise UsageError(f"--block {self.block} is for dense nets: use --arch mlp")
-        if self.negative_slope != Config.negative_slope and self.activation != "leaky_relu":
-            raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {self.activation}")
-        if self.binarize != "none" and self.recon_loss != "bce":
-            raise UsageError(f"--recon_loss {self.recon_loss} is a density of grey pixels: use bce with --binarize")
-        if self.mixture_components > 1 or self.mixture_patch != Config.mixture_patch:
-            self._check_mixture()
-        if self.prior == "vamp" and self.conditional:
-            raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
-        if self.prior == "flow" and self.latent_dim < 2:
-            raise UsageError("--prior flow couples latents: it needs --latent_dim 2 or more")
-        if self.objective != "elbo" and self.num_samples_train == 1:
-            raise UsageError(f"--objective {self.objective} with one sample is the ELBO: give --num_samples_train 5")
-        if self.free_bits and (self.prior != "standard" or self.objective != "elbo"):
-            raise UsageError("--free_bits needs the KL in closed form: use --prior standard and --objective elbo")
-        if self.tc_weight != 1:
-            if self.prior != "standard" or self.objective != "elbo" or self.free_bits:
-                fix = "use --prior standard, --objective elbo and no --free_bits"
-                raise UsageError(f"--tc_weight weighs a part of the whole KL from a standard prior: {fix}")
-            for name in ("latent_dim", "batch_size"):
-                if getattr(self, name) == 1:
-                    raise UsageError(f"--tc_weight needs --{name} 2 or more: it compares latents over a batch's images")
-
-    def _check_mixture(self) -> None:
-        if self.mixture_components == 1:
-            raise UsageError(f"--mixture_patch {self.mixture_patch} is for mixtures: give --mixture_components 4")
-        components = f"--mixture_components {self.mixture_components}"
-        if self.binarize == "none":
-            raise UsageError(f"{components} gives binary pixels a probability: use --binarize")
-        if self.arch != "mlp":
-            raise UsageError(f"{components} is for dense nets: use --arch mlp")
-        if self.image_size % self.mixture_patch:
-            raise UsageError(f"--mixture_patch {self.mixture_patch}: must divide --image_size {self.image_size}")
-
-    def _check_run(self) -> None:
-        """Refuse flags of the training and its output that exclude each other, with the reason."""
-        for name in ("lr_warmup_epochs", "kl_warmup_epochs"):
-            value = getattr(self, name)
-            if value > self.num_epochs:
-                raise UsageError(f"--{name} {value:g} is longer than the run: --num_epochs {self.num_epochs}")
-        if self.optimizer == "adam" and self.weight_decay:
-            raise UsageError(f"--weight_decay {self.weight_decay}: adam has none here; use --optimizer adamw, or 0")
-        if self.gif and not self.sample_every:
-            raise UsageError("--gif animates the pictures of --sample_every, which must not be 0")
-        if self.overwrite and not self.run_name:
-            raise UsageError("--overwrite replaces the run that --run_name names: give both")
-        if os.path.realpath(self.output_dir) == os.path.realpath(self.log_dir):
-            raise UsageError(f"--output_dir and --log_dir are both {self.output_dir}: give each a folder of its own")
+        check_model(self)
+        check_mixture(self)
+        check_objective(self)
+        check_run(self)
 
     @property
     def model_name(self) -> str:
@@ -248,15 +202,17 @@ class Config:
         loss += f", total correlation times {self.tc_weight:g}" if self.tc_weight != 1 else ""
         loss += f", {self.objective} bound" if self.objective != "elbo" else ""
         loss += f" of {self.num_samples_train} samples" if self.num_samples_train > 1 else ""
+        loss += f" after {self.elbo_until:.0%} of the run with the ELBO" if self.elbo_until else ""
         optimizer = f"{self.optimizer} {self.lr:g}"
         optimizer += f" {self.lr_schedule}" if self.lr_schedule != "constant" else ""
         optimizer += f" after {_epochs(self.lr_warmup_epochs)} of warm-up" if self.lr_warmup_epochs else ""
         optimizer += f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         optimizer += f", weights averaged over {1 / (1 - self.ema):,.0f} steps" if self.ema else ""
         length = f"batch {self.batch_size}, {_epochs(self.num_epochs)}"
-        if self.augment:
-            length += f", images distorted by {self.augment:g}"
-            length += f" until {self.augment_until:.0%} of it" if self.augment_until < 1 else ""
+        length += f", images distorted by {self.augment:g}" if self.augment else ""
+        length += f", warped by {self.elastic:g} pixels" if self.elastic else ""
+        if (self.augment or self.elastic) and self.augment_until < 1:
+            length += f" until {self.augment_until:.0%} of it"
         return f"{loss}, {optimizer}, {length}"
 
     @property

@@ -12,7 +12,7 @@ from vae.data.batches import shuffled_batches
 from vae.data.splits import Split
 from vae.model.losses import Terms
 from vae.training.divergence import Watch
-from vae.training.schedule import learning_rate, warmup
+from vae.training.schedule import learning_rate, phase, warmup
 from vae.training.step import TrainingStep
 
 
@@ -43,14 +43,14 @@ def train_epoch(
     config = step.config
     steps = math.ceil(len(split) / config.batch_size)
     watch = Watch(step.model, step.optimizer, step.scaler, epoch=epoch, steps=steps)
-    augment = config.augment if epoch <= config.augment_until * config.num_epochs else 0.0
+    current = phase(config, epoch)
     lr = beta = math.nan
     seen, number = 0, (epoch - 1) * steps  # steps of the run so far
     step.model.train()
     for x, y, size in shuffled_batches(split, config.batch_size, generator, processes=step.processes):
         number += 1
         lr, beta = lr_and_beta(config, epoch - 1 + (seen + size / 2) / len(split))
-        x, eps = step.prepare(x, generator, size=size, augment=augment)
+        x, eps = step.prepare(x, generator, size=size, current=current)
         step(x, y, eps, size=size, lr=lr, beta=beta, number=number, watch=watch)
         seen += size
         on_batch(size)

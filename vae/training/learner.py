@@ -23,6 +23,7 @@ from vae.training.compiled import should_compile
 from vae.training.divergence import DivergedError
 from vae.training.epoch import train_epoch
 from vae.training.optimizer import build_optimizer, restore_optimizer
+from vae.training.schedule import phase
 from vae.training.step import TrainingStep
 
 
@@ -35,7 +36,7 @@ class Learner:
         eval_model: the VAE that is scored, drawn and saved: the averaged weights with `--ema`, else `model`.
         parameters: number of the model's weights.
         nets: made the model; `None` for `build_model`.
-        to_compile: whether `compile` should be called after the first epoch.
+        to_compile: whether `compile` should be called before the next epoch, unless that is the first.
 
     Args:
         config: every knob, its precision resolved.
@@ -67,7 +68,7 @@ class Learner:
         self._step = TrainingStep(self.model, self._optimizer, config, num_images=images, processes=processes)
         self.eval_model = self.model if self._step.ema is None else self._step.ema.model
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.to_compile = should_compile(config, self.device, images=images)
+        self._compiles = self.to_compile = should_compile(config, self.device, images=images)
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @contextmanager
@@ -82,14 +83,14 @@ class Learner:
             self._rng_state = torch.get_rng_state()
 
     def compile(self) -> None:
-        """Compile the step for the epochs to come; there is one attempt, whether it succeeds or not.
+        """Compile the step for the epochs of this phase; there is one attempt, whether it succeeds or not.
 
         Raises:
             CompileError: this machine can't compile it.
         """
         self.to_compile = False
         with torch.random.fork_rng(devices=[]):
-            self._step.compile(self.splits.train)
+            self._step.compile(self.splits.train, epoch=self.epoch + 1)
 
     def learn(self, on_batch: Callable[[int], None]) -> dict[str, Any]:
         """Train for an epoch. Returns its figures as they go into metrics.jsonl and TensorBoard.
@@ -107,6 +108,10 @@ class Learner:
             )
         seconds = time.perf_counter() - started
         self.epoch += 1
+        before, after = (phase(self.config, epoch).num_samples for epoch in (self.epoch, self.epoch + 1))
+        if before != after:  # batches of noise of another shape
+            self._step.forget_compiled()
+            self.to_compile = self._compiles
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train/{name}": metrics[name] for name in ("loss", "recon", "kl", "elbo")}
         row |= self._scores("val") | self._scores("test")

@@ -1,8 +1,29 @@
-"""The learning rate and the KL's weight as functions of the epochs done so far (2.5 in the middle of the third)."""
+"""What changes in the course of a run: learning rate and KL's weight by the step, all else from epoch to epoch.
+
+The first two are functions of the epochs done so far: 2.5 in the middle of the third.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+from vae.config import Config
+
+
+class Phase(NamedTuple):
+    """What holds for a whole epoch: how its images are distorted, and the posterior samples of each; 0 for none."""
+
+    augment: float
+    elastic: float
+    num_samples: int
+
+
+def phase(config: Config, epoch: int) -> Phase:
+    """The phase that an epoch, counted from 1, belongs to."""
+    distorted = epoch <= config.augment_until * config.num_epochs
+    augment, elastic = (config.augment, config.elastic) if distorted else (0.0, 0.0)
+    return Phase(augment, elastic, 1 if epoch <= config.elbo_until * config.num_epochs else config.num_samples_train)
 
 
 def warmup(epochs_done: float, warmup_epochs: float) -> float:

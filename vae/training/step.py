@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.config import Config
-from vae.data.augment import distort
+from vae.data.augment import distort, noise_size
 from vae.data.batches import shuffled_batches
 from vae.data.splits import Split
 from vae.model.objective import Objective
@@ -25,6 +25,7 @@ from vae.training.compiled import CompiledStep, CompileError
 from vae.training.divergence import Watch
 from vae.training.ema import WeightAverage
 from vae.training.parallel import ParallelStep
+from vae.training.schedule import Phase, phase
 
 
 class TrainingStep:
@@ -65,9 +66,7 @@ class TrainingStep:
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             self._exchange = make_exchange(processes, size, dtype=dtype, device=device)
 
-    def prepare(
-        self, x: Tensor, generator: torch.Generator, *, size: int, augment: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
+    def prepare(self, x: Tensor, generator: torch.Generator, *, size: int, current: Phase) -> tuple[Tensor, Tensor]:
         """A batch as the model sees it, distorted and made binary, and its noise eps, (B, D) or (S, B, D).
 
         Noise is drawn for the images of all processes, so that an image gets the same one however many these are.
@@ -76,14 +75,15 @@ class TrainingStep:
             x: this process's images in [0, 1], (B, C, H, W).
             generator: of everything that is drawn, on the images' device.
             size: of the batch in all processes.
-            augment: strength of the distortion; 0 for none.
+            current: what holds in this epoch.
         """
         shard, noise = self.processes.shard, partial(torch.randn, generator=generator, device=x.device)
-        if augment:
-            x = distort(x, augment, shard(noise(6, size), dim=1))
+        if current.augment or current.elastic:
+            drawn = shard(noise(noise_size(current.elastic), size), dim=1)
+            x = distort(x, drawn, strength=current.augment, elastic=current.elastic)
         if self.config.binarize == "dynamic":  # five times as fast as torch.bernoulli
             x = (shard(torch.rand(size, *x.shape[1:], generator=generator, device=x.device)) < x).to(x.dtype)
-        samples = [self.config.num_samples_train] if self.config.num_samples_train > 1 else []
+        samples = [current.num_samples] if current.num_samples > 1 else []
         return x, shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous()
 
     def __call__(
@@ -139,15 +139,15 @@ class TrainingStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def compile(self, split: Split) -> None:
-        """Compile the step for full batches of `split`; all weights must have been updated before.
+    def compile(self, split: Split, *, epoch: int) -> None:
+        """Compile the step for full batches of `split` as an epoch has them; all weights must have been updated.
 
         Raises:
             CompileError: this machine can't compile it.
         """
         generator = torch.Generator(split.device)
         x, y, size = next(shuffled_batches(split, self.config.batch_size, generator, processes=self.processes))
-        x, eps = self.prepare(x, generator, size=size)
+        x, eps = self.prepare(x, generator, size=size, current=phase(self.config, epoch))
         settings: dict[str, Any] = {"size": size, "grad_clip": self.config.grad_clip}
         if self._exchange is None:
             compiled = CompiledStep(self._objective, self.optimizer, **settings)
@@ -157,6 +157,12 @@ class TrainingStep:
             with self._all_or_none(compiled):
                 compiled.compile(x, y, eps)
         self.compiled = compiled
+
+    def forget_compiled(self) -> None:
+        """Go on with PyTorch's operations, as for batches of another shape."""
+        if isinstance(self.compiled, ParallelStep):
+            self.compiled.leave()
+        self.compiled = None
 
     @contextmanager
     def _all_or_none(self, compiled: ParallelStep) -> Iterator[None]:
