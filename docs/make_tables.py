@@ -11,7 +11,8 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
-from vae.config.config import GROUPS, SEED_MAX, Config  # noqa: E402
+from vae.config.config import Config  # noqa: E402
+from vae.config.fields import GROUPS, SEED_MAX  # noqa: E402
 from vae.config.knobs import item_type  # noqa: E402
 from vae.config.options import COMMANDS, ModelOptions, Options  # noqa: E402
 

@@ -8,7 +8,7 @@ from small_runs import ROOT, run_main
 from main import main
 from vae.config import Config
 from vae.config.cli import parse_args
-from vae.config.config import PLACES
+from vae.config.fields import PLACES
 from vae.config.flag_file import MAX_BYTES
 from vae.config.presets import configure
 from vae.system.errors import UsageError

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+from vae.config.fields import Fields
 from vae.system.errors import UsageError
 
-if TYPE_CHECKING:
-    from vae.config.config import Config
 
-
-def check_model(config: Config) -> None:
+def check_model(config: Fields) -> None:
     """Refuse nets, data and priors that don't go together."""
     if config.arch == "conv" and config.image_size % 4:
         raise UsageError(f"--image_size {config.image_size}: must be a multiple of 4 for --arch conv")
     if config.block != "plain" and config.arch != "mlp":
         raise UsageError(f"--block {config.block} is for dense nets: use --arch mlp")
-    if config.negative_slope != type(config).negative_slope and config.activation != "leaky_relu":
+    if config.negative_slope != Fields.negative_slope and config.activation != "leaky_relu":
         raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {config.activation}")
     if config.prior == "vamp" and config.conditional:
         raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
@@ -25,11 +22,11 @@ def check_model(config: Config) -> None:
         raise UsageError("--prior flow couples latents: it needs --latent_dim 2 or more")
 
 
-def check_mixture(config: Config) -> None:
+def check_mixture(config: Fields) -> None:
     """Refuse mixtures of anything but a dense decoder's binary pixels, and patches that are no part of the image."""
     components = f"--mixture_components {config.mixture_components}"
     if config.mixture_components == 1:
-        if config.mixture_patch != type(config).mixture_patch:
+        if config.mixture_patch != Fields.mixture_patch:
             raise UsageError(f"--mixture_patch {config.mixture_patch} is for mixtures: give --mixture_components 4")
         return
     if config.binarize == "none":
@@ -40,7 +37,7 @@ def check_mixture(config: Config) -> None:
         raise UsageError(f"--mixture_patch {config.mixture_patch}: must divide --image_size {config.image_size}")
 
 
-def check_objective(config: Config) -> None:
+def check_objective(config: Fields) -> None:
     """Refuse bounds, and weights of their parts, that the model or each other rule out."""
     if config.binarize != "none" and config.recon_loss != "bce":
         raise UsageError(f"--recon_loss {config.recon_loss} is a density of grey pixels: use bce with --binarize")
@@ -60,7 +57,7 @@ def check_objective(config: Config) -> None:
                 raise UsageError(f"--tc_weight needs --{name} 2 or more: it compares latents over a batch's images")
 
 
-def check_run(config: Config) -> None:
+def check_run(config: Fields) -> None:
     """Refuse lengths, optimizers and folders that rule each other out."""
     for name in ("lr_warmup_epochs", "kl_warmup_epochs"):
         value = getattr(config, name)

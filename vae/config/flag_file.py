@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vae.config.config import PLACES
+from vae.config.fields import PLACES
 from vae.system.errors import UsageError
 from vae.system.extras import require
 

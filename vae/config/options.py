@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from vae.config.config import SEED_MAX
+from vae.config.fields import SEED_MAX
 from vae.config.knobs import check_all, check_device, knob
 from vae.system.errors import UsageError
 

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from vae import __version__
 from vae.config import presets
-from vae.config.config import GROUPS, Config
+from vae.config.config import Config
+from vae.config.fields import GROUPS
 from vae.config.knobs import item_type
 from vae.config.options import COMMANDS, Options
 from vae.config.options import GROUPS as COMMAND_GROUPS

@@ -9,7 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae.config.config import PLACES, Config
+from vae.config.config import Config
+from vae.config.fields import PLACES
 from vae.config.knobs import check_choice
 from vae.system.program import PROGRAM
 

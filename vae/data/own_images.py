@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vae.config.config import OWN
+from vae.config.fields import OWN
 from vae.data.decode import fit_square, read_upright
 from vae.data.errors import DataError
 from vae.data.folder import list_images

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae.config.config import OWN
+from vae.config.fields import OWN
 from vae.data.ink import BOX, SIDE, stroke_width
 from vae.data.pixels import BINARIZE_SEED, to_pixels
 from vae.data.splits import Split, Splits

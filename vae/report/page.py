@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vae.config.config import GROUPS, Config
+from vae.config.config import Config
+from vae.config.fields import GROUPS
 from vae.config.presets import Expected, command_line, expectation
 from vae.report import glossary
 from vae.system.console import duration

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae.config.config import OWN, Config, stored_config
+from vae.config.config import Config, stored_config
+from vae.config.fields import OWN
 from vae.runs.folders import Folders
 from vae.runs.record import last_row, read_description, read_metrics, read_text, started
 from vae.system.console import short_path

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae.config import presets
-from vae.config.config import OWN
+from vae.config.fields import OWN
 from vae.runs.catalog import TERMS, RecordedRun
 from vae.runs.entries import Entry, Spread, group_by_seed
 from vae.system.console import duration

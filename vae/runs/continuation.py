@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae.config import Config
-from vae.config.config import OWN, stored_config
+from vae.config.config import stored_config
+from vae.config.fields import OWN
 from vae.data.datasets import would_download
 from vae.model.build import model_from_state
 from vae.model.own import Nets

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae.config import Config, presets
-from vae.config.config import DATASETS
+from vae.config.fields import DATASETS
 from vae.config.parsers import AUTO, KNOBS
 from vae.data.arrays import make_splits
 from vae.data.splits import Splits
