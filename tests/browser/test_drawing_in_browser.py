@@ -114,7 +114,7 @@ def lively(model):
         {"block": "residual", "activation": "silu", "prior": "flow", "num_couplings": 3, "prior_width": 8},
         {"latent_dim": 5, "prior": "flow", "num_couplings": 4, "prior_width": 8, "num_classes": 10},
         {"recon_loss": "mse"},
-        {"mixture_components": 3, "mixture_patch": 2},
+        {"mixture_components": 3, "patch_size": 2},
         {"recon_loss": "continuous_bernoulli", "num_classes": 10},
     ],
     ids=lambda options: "-".join(map(str, options.values())),

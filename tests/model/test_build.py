@@ -32,7 +32,7 @@ def test_a_conditional_model_without_labels_says_where_to_get_them(dataset, fix)
         build_model(config, image_shape=(1, 28, 28), num_classes=0)
 
 
-@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("arch", ["mlp", "conv", "mixer"])
 def test_a_mean_bias_is_the_logit_of_the_mean_image(arch):
     config = configure({"arch": arch, "base_channels": 4, "hidden_dims": (4,), "mean_bias": True})
     model = build_model(config, image_shape=(1, 28, 28), num_classes=10)
@@ -42,8 +42,11 @@ def test_a_mean_bias_is_the_logit_of_the_mean_image(arch):
     logit = torch.logit(to_pixels(images).mean(0), eps=0.001)
     if arch == "mlp":
         torch.testing.assert_close(model.decoder.head.bias, logit.flatten())
-    else:
+    elif arch == "conv":
         torch.testing.assert_close(model.decoder.body[-1].bias, logit.mean((1, 2)))
+    else:
+        torch.nn.init.zeros_(model.decoder.head.weight)
+        torch.testing.assert_close(model.logits(torch.zeros(1, 2))[0], logit)
 
 
 def test_a_mixture_with_a_mean_bias_starts_from_the_mean_image():

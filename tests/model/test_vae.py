@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import pytest
@@ -22,7 +23,7 @@ def test_decoder_mirrors_the_encoder():
     assert shapes == [(40, 784), (20, 40), (6, 20), (20, 3), (40, 20), (784, 40)]
 
 
-@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("arch", ["mlp", "conv", "mixer"])
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("image_shape", [(1, 28, 28), (1, 32, 32), (1, 64, 64), (3, 8, 12)])
 def test_shapes_of_every_method(arch, classes, image_shape):
@@ -53,7 +54,9 @@ def test_the_conv_nets_are_four_convolutions_with_the_middle_two_strided():
     assert [(m.out_channels, m.stride[0]) for m in transposed] == [(64, 1), (64, 2), (64, 2), (1, 1)]
 
 
-@pytest.mark.parametrize("options", [{}, {"block": "residual"}, {"arch": "conv", "base_channels": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"block": "residual"}, {"arch": "conv", "base_channels": 4}, {"arch": "mixer"}]
+)
 def test_leaky_relu_has_the_slope_that_is_asked_for_in_every_net(options):
     for asked, expected in (({}, 0.01), ({"negative_slope": 0.2}, 0.2)):
         model = VAE(2, hidden_dims=(4, 4), activation="leaky_relu", **options, **asked)
@@ -62,7 +65,7 @@ def test_leaky_relu_has_the_slope_that_is_asked_for_in_every_net(options):
             assert len(slopes) >= 2 and set(slopes) == {expected}
 
 
-@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("arch", ["mlp", "conv", "mixer"])
 def test_a_conditional_model_uses_its_labels_and_asks_for_them(arch):
     model = VAE(2, arch=arch, hidden_dims=(16,), base_channels=4, num_classes=10, activation="silu")
     x, z = torch.rand(1, 1, 28, 28), torch.zeros(1, 2)
@@ -87,7 +90,7 @@ def test_a_continuous_bernoulli_s_decode_is_its_mean_not_its_parameter():
 
 
 def test_a_mixture_s_probabilities_of_all_images_add_up_to_one_and_its_mean_is_theirs():
-    model = VAE(3, hidden_dims=(8,), image_shape=(1, 2, 4), mixture_components=3, mixture_patch=2)
+    model = VAE(3, hidden_dims=(8,), image_shape=(1, 2, 4), mixture_components=3, patch_size=2)
     x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=8))).view(-1, 1, 2, 4)
     logits = 3 * model.logits(torch.randn(1, 3)).double()
     probability = torch.exp(-model.recon(logits.expand(len(x), -1, -1, -1), x.double()))
@@ -100,6 +103,30 @@ def test_a_mixture_s_probabilities_of_all_images_add_up_to_one_and_its_mean_is_t
     frequency = (drawn[:, 0, 0, 0] * drawn[:, 0, 1, 1]).mean()
     assert abs(frequency - together) < 0.012  # five standard deviations of a frequency, at most
     torch.testing.assert_close(drawn.mean(0), model.likelihood.mean(logits)[0], atol=0.012, rtol=0)
+
+
+def test_a_mixer_s_layers_are_shared_by_patches_and_by_channels():
+    """A block has the weights that its paper says, and moving an image's patches about changes nothing else."""
+    model = VAE(3, arch="mixer", hidden_dims=(6, 6), image_shape=(1, 8, 8), patch_size=4, activation="silu")
+    block = model.encoder.body[0]
+    shapes = [tuple(p.shape) for p in block.parameters() if p.ndim == 2]
+    assert sorted(shapes) == sorted([(64, 4), (4, 64), (12, 6), (6, 12)])
+    h, order = torch.randn(2, 4, 6), torch.tensor([2, 0, 3, 1])
+    only_channels = copy.deepcopy(block)
+    torch.nn.init.zeros_(only_channels.patch_outer.weight)
+    torch.nn.init.zeros_(only_channels.patch_outer.bias)
+    torch.testing.assert_close(only_channels(h[:, order]), only_channels(h)[:, order])
+    assert not torch.allclose(block(h[:, order]), block(h)[:, order], atol=1e-3)
+
+
+@pytest.mark.parametrize("mixture", [{}, {"mixture_components": 3}])
+def test_a_mixer_draws_every_patch_in_its_place(mixture):
+    model = VAE(2, arch="mixer", hidden_dims=(5,), image_shape=(1, 8, 12), patch_size=4, **mixture)
+    image = torch.rand(1, 8, 12).clamp(0.01, 0.99)
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    with torch.no_grad():
+        model.decoder.set_bias(model.likelihood.logits_of(image))
+    torch.testing.assert_close(model.decode(torch.randn(1, 2))[0], image)
 
 
 def test_interpolation_runs_straight_from_end_to_end():
@@ -132,8 +159,12 @@ def test_impossible_nets_are_refused():
             VAE(2, **{name: "cnn"})
     with pytest.raises(ValueError, match="multiples of 4"):
         VAE(2, arch="conv", image_shape=(1, 30, 30))
-    for options in ({"mixture_patch": 5}, {"mixture_patch": 0}, {"arch": "conv"}, {"recon_loss": "mse"}):
-        with pytest.raises(ValueError, match="a mixture needs arch mlp, recon_loss bce and patches that fill"):
+    with pytest.raises(ValueError, match="multiples of 5"):
+        VAE(2, arch="mixer", patch_size=5)
+    with pytest.raises(ValueError, match="a mixture needs arch mlp or mixer"):
+        VAE(2, arch="conv", mixture_components=3)
+    for options in ({"patch_size": 5}, {"patch_size": 0}, {"recon_loss": "mse"}):
+        with pytest.raises(ValueError, match="a mixture needs recon_loss bce and patches that fill"):
             VAE(2, mixture_components=3, **options)
 
 

@@ -12,6 +12,9 @@ def check_model(config: Fields) -> None:
     """Refuse nets, data and priors that don't go together."""
     if config.arch == "conv" and config.image_size % 4:
         raise UsageError(f"--image_size {config.image_size}: must be a multiple of 4 for --arch conv")
+    if config.arch == "mixer" and len(set(config.hidden_dims)) > 1:
+        widths = " ".join(map(str, config.hidden_dims))
+        raise UsageError(f"--hidden_dims {widths}: the blocks of --arch mixer are of one width")
     if config.block != "plain" and config.arch != "mlp":
         raise UsageError(f"--block {config.block} is for dense nets: use --arch mlp")
     if config.negative_slope != Fields.negative_slope and config.activation != "leaky_relu":
@@ -22,19 +25,20 @@ def check_model(config: Fields) -> None:
         raise UsageError("--prior flow couples latents: it needs --latent_dim 2 or more")
 
 
-def check_mixture(config: Fields) -> None:
+def check_patches(config: Fields) -> None:
     """Refuse mixtures of anything but a dense decoder's binary pixels, and patches that are no part of the image."""
     components = f"--mixture_components {config.mixture_components}"
-    if config.mixture_components == 1:
-        if config.mixture_patch != Fields.mixture_patch:
-            raise UsageError(f"--mixture_patch {config.mixture_patch} is for mixtures: give --mixture_components 4")
+    if config.mixture_components == 1 and config.arch != "mixer":
+        if config.patch_size != Fields.patch_size:
+            fix = "give --mixture_components 4 or --arch mixer"
+            raise UsageError(f"--patch_size {config.patch_size} is for mixtures and mixers: {fix}")
         return
-    if config.binarize == "none":
+    if config.mixture_components > 1 and config.binarize == "none":
         raise UsageError(f"{components} gives binary pixels a probability: use --binarize")
-    if config.arch != "mlp":
-        raise UsageError(f"{components} is for dense nets: use --arch mlp")
-    if config.image_size % config.mixture_patch:
-        raise UsageError(f"--mixture_patch {config.mixture_patch}: must divide --image_size {config.image_size}")
+    if config.mixture_components > 1 and config.arch == "conv":
+        raise UsageError(f"{components} is for dense nets: use --arch mlp or mixer")
+    if config.image_size % config.patch_size:
+        raise UsageError(f"--patch_size {config.patch_size}: must divide --image_size {config.image_size}")
 
 
 def check_objective(config: Fields) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae.config.combinations import check_mixture, check_model, check_objective, check_run
+from vae.config.combinations import check_model, check_objective, check_patches, check_run
 from vae.config.fields import LIKELIHOODS, SEED_MAX, Fields
 from vae.config.knobs import check_all, check_device, check_run_name
 from vae.system.errors import UsageError
@@ -32,14 +32,14 @@ class Config(Fields):
         if self.run_name:
             check_run_name(self.run_name)
         check_model(self)
-        check_mixture(self)
+        check_patches(self)
         check_objective(self)
         check_run(self)
 
     @property
     def model_name(self) -> str:
         """Short name of the model, for run folders: `mlp-512-2d`, or of nets of one's own `my_nets-make-2d`."""
-        body = [self.arch, *map(str, self.hidden_dims if self.arch == "mlp" else [self.base_channels])]
+        body = [self.arch, *map(str, [self.base_channels] if self.arch == "conv" else self.hidden_dims)]
         kinds = [self.block] * (self.block != "plain") + [self.prior] * (self.prior != "standard")
         kinds += ["mixture"] * (self.mixture_components > 1)
         if self.nets:
@@ -53,7 +53,7 @@ class Config(Fields):
         """The objective and the optimizer in a line: `bce + KL, adamw 0.001, batch 64, 60 epochs`."""
         loss = "recon" if self.nets else self.recon_loss
         if self.mixture_components > 1:
-            loss += f" of {self.mixture_patch}×{self.mixture_patch} patches of {self.mixture_components} components"
+            loss += f" of {self.patch_size}×{self.patch_size} patches of {self.mixture_components} components"
         loss += f" + {'' if self.beta == 1 else f'{self.beta:g} '}KL"
         loss += f" after {_epochs(self.kl_warmup_epochs)} of warm-up" if self.kl_warmup_epochs else ""
         loss += f" above {self.free_bits:g} nats a latent" if self.free_bits else ""

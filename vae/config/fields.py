@@ -43,10 +43,18 @@ class Fields:
         choices=("none", "dynamic", "static", "threshold"),
     )
 
-    arch: str = model_knob("mlp", "dense or convolutional networks", choices=("mlp", "conv"))
+    arch: str = model_knob(
+        "mlp",
+        "dense nets, convolutions, or mixers: dense layers that an image's patches share",
+        choices=("mlp", "conv", "mixer"),
+    )
     latent_dim: int = model_knob(2, "number of latent variables", low=1, high=4096)
     hidden_dims: tuple[int, ...] = model_knob(
-        (512,), "mlp: widths of the encoder's hidden layers; the decoder mirrors them", low=1, high=65536, most=1000
+        (512,),
+        "mlp: widths of the encoder's hidden layers, which the decoder mirrors; mixer: of its blocks",
+        low=1,
+        high=65536,
+        most=1000,
     )
     base_channels: int = model_knob(64, "conv: channels of each hidden layer", low=1, high=4096)
     activation: str = model_knob("relu", "activation function between layers", choices=ACTIVATIONS)
@@ -68,11 +76,11 @@ class Fields:
     prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
     mixture_components: int = model_knob(
         1,
-        "mlp, binary pixels: mixture components of every patch; with 1, pixels are independent given z",
+        "mlp and mixer, binary pixels: mixture components of every patch; with 1, pixels are independent given z",
         low=1,
         high=256,
     )
-    mixture_patch: int = model_knob(4, "height and width of the mixtures' patches", low=1, high=256)
+    patch_size: int = model_knob(4, "mixtures and mixers: height and width of a patch", low=1, high=256)
     nets: str = model_knob(
         "",
         "run your own Python file, whose function returns the model (docs/extending.md)",

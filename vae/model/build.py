@@ -12,7 +12,7 @@ from vae.data.download import FOLDERS
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.model.likelihoods import is_built_in
-from vae.model.networks import ConvDecoder, MLPDecoder
+from vae.model.nets import BUILT_IN
 from vae.model.own import Nets, call_nets, load_nets, missing_nets
 from vae.model.priors import VampPrior
 from vae.model.vae import VAE
@@ -62,7 +62,7 @@ def build_model(
         num_couplings=config.num_couplings,
         prior_width=config.prior_width,
         mixture_components=config.mixture_components,
-        mixture_patch=config.mixture_patch,
+        patch_size=config.patch_size,
     )
 
 
@@ -85,13 +85,9 @@ def start_from_images(model: VAE, split: Split, config: Config) -> None:
             total += images.sum(0)
         mean = total.double() / len(split) / 255  # (C, H, W)
         logits = model.likelihood.logits_of(mean.clamp(MEAN_EPS, 1 - MEAN_EPS)).float()
-        decoder = model.decoder if is_built_in(model.likelihood) else None
-        if isinstance(decoder, MLPDecoder):
-            decoder.head.bias.copy_(logits.flatten())
-        elif isinstance(decoder, ConvDecoder):  # a convolution has one bias per channel
-            decoder.body[-1].get_parameter("bias").copy_(logits.mean((1, 2)))
-        else:
+        if not isinstance(model.decoder, BUILT_IN) or not is_built_in(model.likelihood):
             raise UsageError("--mean_bias is for the built-in decoders and likelihoods: turn it off for your own")
+        model.decoder.set_bias(logits)
 
 
 def model_from_state(state: dict[str, Any], source: Path, nets: Nets | str | None = None) -> VAE:
@@ -116,7 +112,7 @@ def model_from_state(state: dict[str, Any], source: Path, nets: Nets | str | Non
     is_usable = checkpoint.is_dense if make else checkpoint.is_weight  # nets of one's own may count in integers
     if not all(isinstance(name, str) and is_usable(tensor) for name, tensor in tensors.items()):
         raise misfit
-    layers = len(config.hidden_dims) * (config.arch == "mlp") + config.num_couplings * (config.prior == "flow")
+    layers = len(config.hidden_dims) * (config.arch != "conv") + config.num_couplings * (config.prior == "flow")
     if layers > len(tensors) and not make:  # a file of few bytes can claim many; each of them would be made
         raise misfit
     if not all((tensor.abs() < LARGEST).all() for tensor in tensors.values() if tensor.is_floating_point()):

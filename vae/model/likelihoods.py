@@ -19,6 +19,7 @@ from vae.model.losses import (
     continuous_bernoulli_recon,
     squared_error_recon,
 )
+from vae.model.patches import ImageShape, to_images, to_patches
 
 
 class Likelihood(nn.Module):
@@ -39,7 +40,7 @@ class Likelihood(nn.Module):
     outputs_per_pixel: int = 1
     log_normalizer: float = 0.0
 
-    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    def output_shape(self, image_shape: ImageShape) -> tuple[int, ...]:
         """What a built-in decoder returns for an image of shape (C, H, W): here (R·C, H, W)."""
         channels, height, width = image_shape
         return self.outputs_per_pixel * channels, height, width
@@ -97,37 +98,29 @@ class BernoulliMixture(Bernoulli):
         image_shape: (C, H, W); H and W are multiples of `patch`.
     """
 
-    def __init__(self, components: int, patch: int, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, components: int, patch: int, image_shape: ImageShape) -> None:
         super().__init__()
         self.components, self.patch, self.image_shape = components, patch, image_shape
 
-    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    def output_shape(self, image_shape: ImageShape) -> tuple[int, ...]:
         """(N, K, M + 1)."""
         pixels = image_shape[0] * self.patch**2
         return math.prod(image_shape) // pixels, self.components, pixels + 1
 
     def logits_of(self, mean: Tensor) -> Tensor:
         """Components that are all alike, of equal weight, (N, K, M + 1)."""
-        pixels = torch.logit(self.to_patches(mean)).unsqueeze(1).expand(-1, self.components, -1)
+        pixels = torch.logit(to_patches(mean, self.patch)).unsqueeze(1).expand(-1, self.components, -1)
         return F.pad(pixels, (0, 1))
-
-    def to_patches(self, x: Tensor) -> Tensor:
-        """Images (..., C, H, W) as patches, (..., N, M)."""
-        return F.pixel_unshuffle(x, self.patch).flatten(-2).mT.contiguous()
-
-    def to_images(self, patches: Tensor) -> Tensor:
-        """Patches (..., N, M) as images, (..., C, H, W)."""
-        rows = self.image_shape[1] // self.patch
-        return F.pixel_shuffle(patches.mT.unflatten(-1, (rows, -1)), self.patch)
 
     def recon(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z), nats per image, (B,) or (S, B)."""
-        return bernoulli_mixture_recon(logits[..., :-1], logits[..., -1], self.to_patches(x))
+        return bernoulli_mixture_recon(logits[..., :-1], logits[..., -1], to_patches(x, self.patch))
 
     def mean(self, logits: Tensor) -> Tensor:
         """E[x|z], (..., C, H, W): each component's pixels, weighted."""
         weights = logits[..., -1:].softmax(-2)
-        return self.to_images((weights * torch.sigmoid(logits[..., :-1])).sum(-2))
+        patches = (weights * torch.sigmoid(logits[..., :-1])).sum(-2)
+        return to_images(patches, self.patch, height=self.image_shape[1])
 
     def draw(self, logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Binary images drawn from p(x|z), (..., C, H, W): a component of each patch, then its pixels."""
@@ -135,7 +128,7 @@ class BernoulliMixture(Bernoulli):
         weights = logits[..., -1].softmax(-1)  # (..., N, K)
         k = torch.multinomial(weights.flatten(0, -2), 1, generator=generator).view(*weights.shape[:-1], 1, 1)
         means = torch.sigmoid(logits[..., :-1].take_along_dim(k, dim=-2).squeeze(-2))
-        return self.to_images(torch.bernoulli(means, generator=generator))
+        return to_images(torch.bernoulli(means, generator=generator), self.patch, height=self.image_shape[1])
 
 
 class SquaredError(Likelihood):
@@ -166,6 +159,19 @@ class ContinuousBernoulli(Likelihood):
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     likelihood.name: likelihood for likelihood in (Bernoulli, SquaredError, ContinuousBernoulli)
 }
+
+
+def make_likelihood(recon_loss: str, *, components: int, patch_size: int, image_shape: ImageShape) -> Likelihood:
+    """The likelihood of this name; of `bce` with several components, a mixture of them for every patch.
+
+    Raises:
+        ValueError: components of another likelihood, or patches that don't fill the image.
+    """
+    if components == 1:
+        return LIKELIHOODS[recon_loss]()
+    if recon_loss != "bce" or patch_size < 1 or any(side % patch_size for side in image_shape[1:]):
+        raise ValueError(f"a mixture needs recon_loss bce and patches that fill {image_shape}")
+    return BernoulliMixture(components, patch_size, image_shape)
 
 
 def is_built_in(likelihood: Likelihood) -> bool:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae.model.patches import ImageShape
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -26,7 +28,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 CHANNELS_LAST = torch.channels_last  # convolutions in this memory layout take a third of the time on a CPU
-ImageShape = tuple[int, int, int]  # (C, H, W)
 Activation = Callable[[], nn.Module]  # makes one
 
 
@@ -87,9 +88,9 @@ def dense_layers(widths: Sequence[int], activation: Activation, block: str = "pl
     return nn.Sequential(*layers)
 
 
-def _with_class(h: Tensor, y: Tensor | None) -> Tensor:
+def with_class(h: Tensor, y: Tensor | None) -> Tensor:
     """Inputs of a dense layer, followed by the class if there is one."""
-    return h if y is None else torch.cat([h, y], dim=1)
+    return h if y is None else torch.cat([h, y], dim=-1)
 
 
 class MLPEncoder(nn.Module):
@@ -111,7 +112,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
-        h = self.body(_with_class(x.flatten(1), y))
+        h = self.body(with_class(x.flatten(1), y))
         mu, logvar = self.head(h).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
@@ -136,7 +137,11 @@ class MLPDecoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to what the likelihood takes, such as logits (B, C, H, W)."""
-        return self.head(self.body(_with_class(z, y))).unflatten(1, self.output_shape)
+        return self.head(self.body(with_class(z, y))).unflatten(1, self.output_shape)
+
+    def set_bias(self, logits: Tensor) -> None:
+        """Start from this output, of `output_shape`."""
+        self.head.bias.copy_(logits.flatten())
 
 
 def _trains_on_cpu(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:
@@ -219,5 +224,9 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to logits (B, C, H, W)."""
-        h = self.stem(_with_class(z, y)).unflatten(1, self.coarse_shape)  # (B, F, H / 4, W / 4)
+        h = self.stem(with_class(z, y)).unflatten(1, self.coarse_shape)  # (B, F, H / 4, W / 4)
         return self.body(h.contiguous(memory_format=CHANNELS_LAST))
+
+    def set_bias(self, logits: Tensor) -> None:
+        """Start from the mean of this image's logits, (C, H, W): a convolution has one bias per channel."""
+        self.body[-1].get_parameter("bias").copy_(logits.mean((1, 2)))

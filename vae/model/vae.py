@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae.config import Config
-from vae.model.likelihoods import LIKELIHOODS, BernoulliMixture, Likelihood
+from vae.model.likelihoods import Likelihood, make_likelihood
 from vae.model.losses import gaussian_kl, gaussian_log_density
-from vae.model.networks import ConvDecoder, ConvEncoder, ImageShape, MLPDecoder, MLPEncoder, activation_maker
+from vae.model.nets import check_sides, make_decoder, make_encoder
+from vae.model.patches import ImageShape
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
 from vae.model.protocols import METHODS, DecoderLike, EncoderLike, LikelihoodLike, PriorLike
 
@@ -71,23 +72,24 @@ class VAE(nn.Module):
         decoder: as the encoder.
         prior: `standard`; learned: `vamp` (not for conditional models) or `flow` (at least two latents); or a module.
         likelihood: a module of your own; `None` for the one that `recon_loss` names.
-        arch: `mlp` or `conv`.
-        hidden_dims: widths of the dense encoder's hidden layers; the decoder has them in reverse.
+        arch: `mlp`, `conv` or `mixer`.
+        hidden_dims: widths of the dense encoder's hidden layers, which the decoder has in reverse, or of the mixer's
+            blocks, all alike.
         base_channels: channels of the convolutional nets.
         activation: between layers, a key of `networks.ACTIVATIONS`.
         negative_slope: slope of `leaky_relu` below 0.
         block: the dense nets' kind of layer: `plain`, `gated` or `residual`.
-        image_shape: (C, H, W); for `conv`, H and W are multiples of 4.
+        image_shape: (C, H, W); for `conv`, H and W are multiples of 4, for `mixer` of `patch_size`.
         num_classes: K of a class-conditional model, whose methods take labels y (B,); 0 for none.
         recon_loss: the likelihood p(x|z), a key of `likelihoods.LIKELIHOODS`.
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
-        mixture_components: of every patch of binary pixels, for `bce` and `mlp`; 1 makes pixels independent given z.
-        mixture_patch: height and width of a patch, which divide H and W.
+        mixture_components: of every patch of binary pixels, for `bce` and not `conv`; 1 makes pixels independent.
+        patch_size: height and width of a patch of mixtures and mixers, which divide H and W.
 
     Raises:
-        ValueError: an unknown arch, prior or recon_loss, an image_shape that `conv` can't take, or a part that is no
+        ValueError: an unknown arch, prior or recon_loss, an image_shape that the nets can't take, or a part that is no
             module or lacks a method.
     """
 
@@ -105,23 +107,22 @@ class VAE(nn.Module):
         activation: str = "relu",
         negative_slope: float = 0.01,
         block: str = "plain",
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: ImageShape = (1, 28, 28),
         num_classes: int = 0,
         recon_loss: str = "bce",
         num_pseudo_inputs: int = 500,
         num_couplings: int = 6,
         prior_width: int = 256,
         mixture_components: int = 1,
-        mixture_patch: int = 4,
+        patch_size: int = 4,
     ) -> None:
         super().__init__()
         named = {"arch": arch, "recon_loss": recon_loss} | ({"prior": prior} if isinstance(prior, str) else {})
         for name, value in named.items():
             if value not in CHOICES[name]:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(CHOICES[name])}")
-        is_conv = arch == "conv" and (encoder is None or decoder is None)
-        if is_conv and (image_shape[1] % 4 or image_shape[2] % 4):
-            raise ValueError(f"image_shape is {image_shape}: conv nets need height and width in multiples of 4")
+        if encoder is None or decoder is None:
+            check_sides(arch, image_shape, patch_size)
         self.latent_dim = latent_dim
         self.image_shape = image_shape
         self.num_classes = num_classes
@@ -130,7 +131,7 @@ class VAE(nn.Module):
             **{"hidden_dims": tuple(hidden_dims), "block": block},
             **{"activation": activation, "negative_slope": negative_slope},
             **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
-            **{"mixture_components": mixture_components, "mixture_patch": mixture_patch},
+            **{"mixture_components": mixture_components, "patch_size": patch_size},
             **named,
         }
         self.own = [type(self).__name__] if type(self) is not VAE else []
@@ -138,32 +139,17 @@ class VAE(nn.Module):
         for name, part in {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}.items():
             if part is not None and not isinstance(part, str):
                 self.own.append(_checked(name, part))
-        if likelihood is not None:
-            p_of_x = cast(Likelihood, likelihood)
-        elif mixture_components > 1:
-            fills = mixture_patch > 0 and not any(side % mixture_patch for side in image_shape[1:])
-            if arch != "mlp" or recon_loss != "bce" or not fills:
-                raise ValueError(f"a mixture needs arch mlp, recon_loss bce and patches that fill {image_shape}")
-            p_of_x = BernoulliMixture(mixture_components, mixture_patch, image_shape)
-        else:
-            p_of_x = LIKELIHOODS[recon_loss]()
-        make_activation = activation_maker(activation, negative_slope)
-        shared: dict[str, Any] = {"activation": make_activation, "num_classes": num_classes}
-        output_shape = p_of_x.output_shape(image_shape)
-        self.encoder: nn.Module
-        self.decoder: nn.Module
-        if encoder is not None:
-            self.encoder = cast(nn.Module, encoder)
-        elif arch == "conv":
-            self.encoder = ConvEncoder(image_shape, base_channels, latent_dim, **shared)
-        else:
-            self.encoder = MLPEncoder(image_shape, hidden_dims, latent_dim, block=block, **shared)
-        if decoder is not None:
-            self.decoder = cast(nn.Module, decoder)
-        elif arch == "conv":
-            self.decoder = ConvDecoder(latent_dim, base_channels, cast(ImageShape, output_shape), **shared)
-        else:
-            self.decoder = MLPDecoder(latent_dim, hidden_dims[::-1], output_shape, block=block, **shared)
+        if mixture_components > 1 and arch == "conv":
+            raise ValueError("a mixture needs arch mlp or mixer")
+        mixture: dict[str, Any] = {"components": mixture_components, "patch_size": patch_size}
+        made = make_likelihood(recon_loss, image_shape=image_shape, **mixture) if likelihood is None else likelihood
+        p_of_x = cast(Likelihood, made)
+        shaping: dict[str, Any] = {"num_classes": num_classes, "knobs": self.knobs}
+        if encoder is None:
+            encoder = cast(EncoderLike, make_encoder(image_shape, **shaping))
+        if decoder is None:
+            decoder = cast(DecoderLike, make_decoder(p_of_x.output_shape(image_shape), image_shape, **shaping))
+        self.encoder, self.decoder = cast(nn.Module, encoder), cast(nn.Module, decoder)
         self.prior: Prior
         if not isinstance(prior, str):
             self.prior = cast(Prior, prior)

@@ -200,6 +200,7 @@ def check_memory(
     net = sum(weights.numel() for weights in model.parameters()) - prior
     pixels, conv = math.prod(image_shape), config.arch == "conv"
     width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
+    width *= math.prod(image_shape[1:]) // config.patch_size**2 if config.arch == "mixer" else 1
     batch = min(config.batch_size, images)
     pairs = batch * config.latent_dim if config.tc_weight != 1 else 0  # of each image, with every other
     batch *= config.num_samples_train * (pixels + width + pairs)
