@@ -87,6 +87,10 @@ class MixerEncoder(nn.Module):
 class MixerDecoder(nn.Module):
     """The encoder's mirror image; each patch has an output bias of its own.
 
+    Attributes:
+        patches: N.
+        draws_images: whether the output has the images' height and width.
+
     Args:
         latent_dim: D.
         widths: F of each block, all alike.
@@ -110,7 +114,7 @@ class MixerDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.output_shape, self.patch_size = tuple(output_shape), patch_size
-        self._draws_images = self.output_shape[1:] == tuple(image_shape[1:])
+        self.draws_images = self.output_shape[1:] == tuple(image_shape[1:])
         self.patches = image_shape[1] * image_shape[2] // patch_size**2
         self.stem = nn.Linear(latent_dim + num_classes, self.patches * widths[0])
         self.body = _blocks(self.patches, widths, activation)
@@ -121,10 +125,10 @@ class MixerDecoder(nn.Module):
         """Latents (B, D) to what the likelihood takes, such as logits (B, C, H, W)."""
         h = self.stem(with_class(z, y)).unflatten(1, (self.patches, -1))
         output = self.head(self.body(h)) + self.bias
-        if self._draws_images:
+        if self.draws_images:
             return to_images(output, self.patch_size, height=self.output_shape[1])
         return output.unflatten(2, self.output_shape[1:])
 
     def set_bias(self, logits: Tensor) -> None:
         """Start from this output, of `output_shape`."""
-        self.bias.copy_(to_patches(logits, self.patch_size) if self._draws_images else logits.flatten(1))
+        self.bias.copy_(to_patches(logits, self.patch_size) if self.draws_images else logits.flatten(1))

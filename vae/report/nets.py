@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vae.model.mixer import MixerBlock, MixerDecoder, MixerEncoder
 from vae.model.networks import ConvDecoder, ConvEncoder, GatedBlock, MLPDecoder, MLPEncoder, ResidualBlock
 from vae.model.priors import SCALE_LIMIT, Coupling, RealNVP, StandardNormal, VampPrior
 from vae.system.errors import plain
@@ -32,7 +33,7 @@ class Weights(NamedTuple):
         """Add a layer; each row's largest weight becomes 32767, with a tenth of float16's error in the same space."""
         scale = layer.weight.abs().amax(1).clamp(min=1e-30) / 32767
         self.matrices.append((layer.weight / scale[:, None]).round().to(torch.int16))
-        self.vectors.extend([scale, layer.bias])
+        self.vectors.extend([scale, torch.zeros_like(scale) if layer.bias is None else layer.bias])
 
 
 @torch.no_grad()
@@ -54,7 +55,7 @@ def program(net: nn.Module, name: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _steps(module: nn.Module, weights: Weights) -> list[Step]:
-    """A dense net as a list of steps; their weights are added to `weights`."""
+    """A net as a list of steps; their weights are added to `weights`, in the order of the steps."""
 
     def in_turn(*parts: nn.Module) -> list[Step]:
         return [step for part in parts for step in _steps(part, weights)]
@@ -71,6 +72,8 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
         case nn.LayerNorm():
             weights.vectors.extend([module.weight, module.bias])
             return [{"op": "norm", "width": math.prod(module.normalized_shape), "eps": module.eps}]
+        case MixerEncoder() | MixerDecoder() | MixerBlock():
+            return _mixer_steps(module, weights)
         case GatedBlock():
             return [*in_turn(module.linear), {"op": "gate"}]
         case ResidualBlock():
@@ -95,6 +98,44 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
         case ConvEncoder() | ConvDecoder():
             raise _UnknownLayerError("is convolutional, which takes a page too long to run while the pointer moves")
     raise _UnknownLayerError(f"is, or has, a {type(module).__name__}, which the page doesn't know")
+
+
+def _mixer_steps(module: MixerEncoder | MixerDecoder | MixerBlock, weights: Weights) -> list[Step]:
+    """A mixer's part as `_steps` has it: what patches or channels share is a body for each of their rows."""
+
+    def each(rows: int, *parts: nn.Module) -> Step:
+        return {"op": "each", "count": rows, "body": [step for part in parts for step in _steps(part, weights)]}
+
+    def add(terms: Tensor) -> Step:
+        weights.vectors.append(terms)
+        return {"op": "add", "size": terms.numel()}
+
+    if isinstance(module, MixerBlock):
+        patches, width = module.patch_inner.in_features, module.channel_inner.in_features
+        over_patches = [
+            each(patches, module.patch_norm),
+            {"op": "transpose", "rows": patches, "columns": width},
+            each(width, module.patch_inner, module.activation, module.patch_outer),
+            {"op": "transpose", "rows": width, "columns": patches},
+        ]
+        inner, outer = module.channel_inner, module.channel_outer
+        over_channels = [each(patches, module.channel_norm, inner, module.activation, outer)]
+        return [{"op": "residual", "body": body} for body in (over_patches, over_channels)]
+    *blocks, norm, activation = module.body
+    if isinstance(module, MixerEncoder):
+        patches = len(module.places)
+        steps: list[Step] = [{"op": "to_patches", "shape": list(module.image_shape), "size": module.patch_size}]
+        steps += [each(patches, module.stem), add(module.places)]
+        for block in blocks:
+            steps += _steps(block, weights)
+        return [*steps, each(patches, norm, activation), *_steps(module.head, weights)]
+    patches, steps = module.patches, _steps(module.stem, weights)
+    for block in blocks:
+        steps += _steps(block, weights)
+    steps += [each(patches, norm, activation, module.head), add(module.bias)]
+    if module.draws_images:
+        steps.append({"op": "to_images", "shape": list(module.output_shape), "size": module.patch_size})
+    return steps
 
 
 def blob(values: Tensor, dtype: str) -> dict[str, Any]:

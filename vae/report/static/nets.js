@@ -37,21 +37,26 @@ function continuousBernoulliMean(x) {
   return 1 / (1 - Math.exp(-Math.max(-80, Math.min(80, x)))) - 1 / x;
 }
 
-/** What a decoder says of each patch, as in vae/model/likelihoods.py: its pixels; where the logits of each component start. */
-function* patches(h, [channels, height, width], { components, patch }) {
-  const pixels = channels * patch * patch;
-  let at = 0;
-  for (let top = 0; top < height; top += patch) {
-    for (let left = 0; left < width; left += patch) {
-      const index = Array.from({ length: pixels }, (_, m) => {
-        const row = top + Math.floor((m % patch ** 2) / patch), channel = Math.floor(m / patch ** 2);
-        return (channel * height + row) * width + left + (m % patch);
+/** The places of each patch's pixels in an image, in the order of vae/model/patches.py. */
+function* patchPixels([channels, height, width], size) {
+  for (let top = 0; top < height; top += size) {
+    for (let left = 0; left < width; left += size) {
+      yield Array.from({ length: channels * size * size }, (_, m) => {
+        const row = top + Math.floor((m % size ** 2) / size), channel = Math.floor(m / size ** 2);
+        return (channel * height + row) * width + left + (m % size);
       });
-      const starts = Array.from({ length: components }, (_, k) => at + k * (pixels + 1));
-      const weights = starts.map((start) => h[start + pixels]), total = logSumExp(weights);
-      yield { index, starts, logWeights: weights.map((weight) => weight - total) };
-      at += components * (pixels + 1);
     }
+  }
+}
+
+/** What a decoder says of each patch, as in vae/model/likelihoods.py: its pixels; where the logits of each component start. */
+function* patches(h, shape, { components, patch }) {
+  let at = 0;
+  for (const index of patchPixels(shape, patch)) {
+    const starts = Array.from({ length: components }, (_, k) => at + k * (index.length + 1));
+    const weights = starts.map((start) => h[start + index.length]), total = logSumExp(weights);
+    yield { index, starts, logWeights: weights.map((weight) => weight - total) };
+    at += components * (index.length + 1);
   }
 }
 
@@ -106,6 +111,42 @@ function residual({ body }, weights) {
   return (h) => {
     const change = inner(h);
     return h.map((value, i) => value + change[i]);
+  };
+}
+
+/** The same steps for each of so many rows. */
+function each({ count, body }, weights) {
+  const run = chain(body, weights);
+  return (h) => {
+    const fanIn = h.length / count;
+    const rows = Array.from({ length: count }, (_, n) => run(h.subarray(n * fanIn, (n + 1) * fanIn)));
+    const result = new Float32Array(count * rows[0].length);
+    rows.forEach((row, n) => result.set(row, n * row.length));
+    return result;
+  };
+}
+
+function transpose({ rows, columns }) {
+  return (h) => h.map((_, i) => h[(i % rows) * columns + Math.floor(i / rows)]);
+}
+
+function add({ size }, { vectors }) {
+  const terms = vectors(size);
+  return (h) => h.map((value, i) => value + terms[i]);
+}
+
+/** An image as rows of a patch's pixels, each followed by the class, if the input has one. */
+function toPatches({ shape, size }) {
+  const index = [...patchPixels(shape, size)], pixels = shape[0] * shape[1] * shape[2];
+  return (h) => Float32Array.from(index.flatMap((own) => [...own.map((i) => h[i]), ...h.subarray(pixels)]));
+}
+
+function toImages({ shape, size }) {
+  const index = [...patchPixels(shape, size)].flat();
+  return (h) => {
+    const x = new Float32Array(h.length);
+    index.forEach((pixel, i) => { x[pixel] = h[i]; });
+    return x;
   };
 }
 
@@ -165,6 +206,11 @@ const STEPS = {
   linear,
   norm,
   residual,
+  each,
+  transpose,
+  add,
+  to_patches: toPatches,
+  to_images: toImages,
   gate,
   relu: elementwise((x) => (x > 0 ? x : 0)),
   leaky_relu: ({ slope }) => (h) => h.map((x) => (x > 0 ? x : slope * x)),
