@@ -81,3 +81,11 @@ def test_one_epoch_is_no_plural():
     assert "after 1 epoch of warm-up" in Config(lr_warmup_epochs=1.0).recipe
     assert Config(num_epochs=1).recipe.endswith("batch 64, 1 epoch")
     assert Config(num_epochs=10**6).recipe.endswith("1,000,000 epochs")
+
+
+def test_a_preset_s_warm_ups_shrink_with_the_run_and_one_s_own_do_not():
+    config = configure({"preset": "quick", "num_epochs": 1})
+    assert (config.lr_warmup_epochs, config.kl_warmup_epochs) == (1.0, 1.0)
+    assert configure({"preset": "quick", "num_epochs": 5}).lr_warmup_epochs == 2.0
+    with pytest.raises(UsageError, match="--kl_warmup_epochs 8 is longer than the run"):
+        configure({"preset": "quick", "num_epochs": 1, "kl_warmup_epochs": 8.0})

@@ -159,6 +159,9 @@ def configure(given: Knobs) -> Config:
     values = {**PRESETS[preset], **given}
     if values.get("optimizer") == "adam":
         values.setdefault("weight_decay", 0.0)
+    for name in ("lr_warmup_epochs", "kl_warmup_epochs"):  # a preset's own end with a run that is cut shorter
+        if name in PRESETS[preset] and name not in given and isinstance(values["num_epochs"], int):
+            values[name] = min(values[name], float(values["num_epochs"]))
     if values.get("gif"):
         values.setdefault("sample_every", 1)  # a frame for every epoch
     return Config(**values)
