@@ -17,6 +17,8 @@ from vae.system.errors import UsageError
 from vae.system.files import FileError
 from vae.system.wording import plural
 
+RENAMED = {"mixture_patch": "patch_size"}  # knobs of older runs
+
 
 @dataclass(frozen=True)
 class Config(Fields):
@@ -115,6 +117,7 @@ def _epochs(count: float) -> str:
 def stored_config(values: dict[str, Any], source: Path) -> Config:
     """The configuration that the file `source` holds; lists stand for tuples, which JSON lacks."""
     known = {field.name for field in dataclasses.fields(Config)}
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
     try:
         if unknown := [repr(name) for name in values if name not in known]:
             raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown[:5])}")
