@@ -3,7 +3,7 @@
 `make results` and `make record` run it.
 
 Finished runs are kept in `benchmarks/results.json` and not trained again; a run that was stopped is resumed. Delete its
-entry to measure a preset anew.
+entry and its folder below `outputs/` to measure a preset anew.
 
     python benchmarks/results.py                                # what is missing, at each preset's own epochs
     python benchmarks/results.py --presets conv-2d --num_epochs 10 --seeds 0

@@ -87,7 +87,7 @@ BAD = [
     ),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--free_bits", "1e39"], "--free_bits 1e+39: must be at most"),
-    (["--elbo_until", "0.5"], "--elbo_until 0.5 comes before another bound: give --objective dreg"),
+    (["--elbo_until", "0.5"], "--elbo_until 0.5 comes before another bound: give --objective dreg, or --elbo_until 0"),
     (["--tc_weight", "6", "--preset", "record"], "use --prior standard, --objective elbo and no --free_bits"),
     (["--tc_weight", "6", "--free_bits", "0.1"], "--tc_weight weighs a part of the whole KL"),
     (["--tc_weight", "6", "--latent_dim", "1"], "--tc_weight needs --latent_dim 2 or more"),

@@ -87,5 +87,8 @@ def test_a_preset_s_warm_ups_shrink_with_the_run_and_one_s_own_do_not():
     config = configure({"preset": "quick", "num_epochs": 1})
     assert (config.lr_warmup_epochs, config.kl_warmup_epochs) == (1.0, 1.0)
     assert configure({"preset": "quick", "num_epochs": 5}).lr_warmup_epochs == 2.0
+    for length, message in ((0, "--num_epochs 0: must be at least 1"), (10**400, "--num_epochs: expected a finite")):
+        with pytest.raises(UsageError, match=message):
+            configure({"preset": "quick", "num_epochs": length})
     with pytest.raises(UsageError, match="--kl_warmup_epochs 8 is longer than the run"):
         configure({"preset": "quick", "num_epochs": 1, "kl_warmup_epochs": 8.0})

@@ -161,6 +161,8 @@ def test_impossible_nets_are_refused():
         VAE(2, arch="conv", image_shape=(1, 30, 30))
     with pytest.raises(ValueError, match="multiples of 5"):
         VAE(2, arch="mixer", patch_size=5)
+    with pytest.raises(ValueError, match="the blocks of a mixer are of one width"):
+        VAE(2, arch="mixer", hidden_dims=(8, 16))
     with pytest.raises(ValueError, match="a mixture needs arch mlp or mixer"):
         VAE(2, arch="conv", mixture_components=3)
     for options in ({"patch_size": 5}, {"patch_size": 0}, {"recon_loss": "mse"}):

@@ -167,6 +167,21 @@ def test_a_flag_that_makes_it_another_run_is_refused(finished_run, capsys, flags
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "note"),
+    [
+        ("--lr_schedule cosine", "note: the cosine now ends at epoch 2"),
+        ("--augment 0.5 --augment_until 0.5", "note: --augment_until and --elbo_until are now fractions of 2 epochs"),
+    ],
+)
+def test_a_longer_run_says_which_of_its_schedules_move(tmp_path, capsys, flags, note):
+    flags = [*flags.split(), "--hidden_dims", "8", "--sample_every", "0"]
+    assert run_main(tmp_path, "--run_name", "x", "--num_epochs", "1", *flags) == 0
+    assert main(["--resume", str(tmp_path / "outputs/x"), "--num_epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert note in out and out.count("note: ") == 1
+
+
 def test_resuming_nothing_says_so(tmp_path, capsys):
     assert main(["--resume", str(tmp_path / "no")]) == 2
     (tmp_path / "empty").mkdir()

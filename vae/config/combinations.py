@@ -48,7 +48,8 @@ def check_objective(config: Fields) -> None:
     if config.objective != "elbo" and config.num_samples_train == 1:
         raise UsageError(f"--objective {config.objective} with one sample is the ELBO: give --num_samples_train 5")
     if config.objective == "elbo" and config.elbo_until:
-        raise UsageError(f"--elbo_until {config.elbo_until:g} comes before another bound: give --objective dreg")
+        fix = "give --objective dreg, or --elbo_until 0"
+        raise UsageError(f"--elbo_until {config.elbo_until:g} comes before another bound: {fix}")
     has_closed_form = config.prior == "standard" and config.objective == "elbo"
     if config.free_bits and not has_closed_form:
         raise UsageError("--free_bits needs the KL in closed form: use --prior standard and --objective elbo")

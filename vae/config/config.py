@@ -62,7 +62,7 @@ class Config(Fields):
         loss += f", total correlation times {self.tc_weight:g}" if self.tc_weight != 1 else ""
         loss += f", {self.objective} bound" if self.objective != "elbo" else ""
         loss += f" of {self.num_samples_train} samples" if self.num_samples_train > 1 else ""
-        loss += f" after {self.elbo_until:.0%} of the run with the ELBO" if self.elbo_until else ""
+        loss += f" after {100 * self.elbo_until:.3g}% of the run with the ELBO" if self.elbo_until else ""
         optimizer = f"{self.optimizer} {self.lr:g}"
         optimizer += f" {self.lr_schedule}" if self.lr_schedule != "constant" else ""
         optimizer += f" after {_epochs(self.lr_warmup_epochs)} of warm-up" if self.lr_warmup_epochs else ""
@@ -72,7 +72,7 @@ class Config(Fields):
         length += f", images distorted by {self.augment:g}" if self.augment else ""
         length += f", warped by {self.elastic:g} pixels" if self.elastic else ""
         if (self.augment or self.elastic) and self.augment_until < 1:
-            length += f" until {self.augment_until:.0%} of it"
+            length += f" until {100 * self.augment_until:.3g}% of it"
         return f"{loss}, {optimizer}, {length}"
 
     @property

@@ -160,8 +160,9 @@ def configure(given: Knobs) -> Config:
     if values.get("optimizer") == "adam":
         values.setdefault("weight_decay", 0.0)
     for name in ("lr_warmup_epochs", "kl_warmup_epochs"):  # a preset's own end with a run that is cut shorter
-        if name in PRESETS[preset] and name not in given and isinstance(values["num_epochs"], int):
-            values[name] = min(values[name], float(values["num_epochs"]))
+        length = given.get("num_epochs")
+        if name in PRESETS[preset] and name not in given and isinstance(length, int) and 0 < length < values[name]:
+            values[name] = float(length)
     if values.get("gif"):
         values.setdefault("sample_every", 1)  # a frame for every epoch
     return Config(**values)

@@ -21,7 +21,7 @@ def noise_size(elastic: float) -> int:
 
 
 def distort(x: Tensor, eps: Tensor, *, strength: float, elastic: float = 0.0) -> Tensor:
-    """Rotate, stretch, shear, shift and warp every image at random, each on its own. Simard et al. 2003, sec. 2.
+    """Rotate, stretch, shear, shift and warp every image at random, each on its own; after Simard et al. 2003, sec. 2.
 
     Args:
         x: (B, C, H, W) in [0, 1]; outside of the image, pixels count as 0.

@@ -1,6 +1,7 @@
 """Mixers: dense nets whose layers mix a patch's channels, alike for all patches, and the patches of a channel.
 
-After the MLP-Mixer of Tolstikhin et al. 2021. Weights that patches share learn from every patch, and overfit less.
+The blocks are those of the MLP-Mixer, Tolstikhin et al. 2021, fig. 1. Around them, patches have places (what is added
+after the first layer) and are not averaged in the end. Weights that patches share overfit less.
 
 Shapes: B batch, C channels, H height, W width, D latent_dim, K num_classes, N patches, M pixels of a patch, F width.
 """
@@ -16,17 +17,17 @@ from torch import Tensor, nn
 from vae.model.networks import Activation, with_class
 from vae.model.patches import ImageShape, to_images, to_patches
 
-MIXED = 64  # width of the hidden layer between a channel's patches
-EXPANSION = 2  # of the hidden layer between a patch's channels, in widths
+PATCH_WIDTH = 64  # of the hidden layer over a channel's patches
+EXPANSION = 2  # of the hidden layer over a patch's channels, in widths
 
 
 class MixerBlock(nn.Module):
-    """Two residual steps with the norm first: one over the patches of each channel, one over the channels of each."""
+    """Two residual steps with the norm first: over each channel's patches, then over each patch's channels."""
 
     def __init__(self, patches: int, width: int, activation: Activation) -> None:
         super().__init__()
         self.patch_norm, self.channel_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.patch_inner, self.patch_outer = nn.Linear(patches, MIXED), nn.Linear(MIXED, patches)
+        self.patch_inner, self.patch_outer = nn.Linear(patches, PATCH_WIDTH), nn.Linear(PATCH_WIDTH, patches)
         self.channel_inner, self.channel_outer = (
             nn.Linear(width, EXPANSION * width),
             nn.Linear(EXPANSION * width, width),
@@ -114,8 +115,12 @@ class MixerDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.output_shape, self.patch_size = tuple(output_shape), patch_size
-        self.draws_images = self.output_shape[1:] == tuple(image_shape[1:])
+        self.draws_images = self.output_shape[1:] == image_shape[1:] and self.output_shape[0] % image_shape[0] == 0
         self.patches = image_shape[1] * image_shape[2] // patch_size**2
+        if not self.draws_images and self.output_shape[0] != self.patches:
+            raise ValueError(
+                f"the likelihood takes {self.output_shape}: a mixer draws images, or outputs of each patch"
+            )
         self.stem = nn.Linear(latent_dim + num_classes, self.patches * widths[0])
         self.body = _blocks(self.patches, widths, activation)
         self.head = nn.Linear(widths[-1], math.prod(output_shape) // self.patches, bias=False)

@@ -50,8 +50,18 @@ class Continuation(NamedTuple):
     @property
     def moves_cosine(self) -> bool:
         """Whether its cosine schedule now ends at another epoch."""
-        before = self.state["config"]["num_epochs"]
-        return self.config.lr_schedule == "cosine" and self.config.num_epochs != before
+        return self.config.lr_schedule == "cosine" and self._has_another_length
+
+    @property
+    def moves_phases(self) -> bool:
+        """Whether a part of its run, such as that of distorted images, now ends at another epoch."""
+        config = self.config
+        distorts = bool(config.augment or config.elastic) and config.augment_until < 1
+        return (distorts or config.elbo_until > 0) and self._has_another_length
+
+    @property
+    def _has_another_length(self) -> bool:
+        return self.config.num_epochs != self.state["config"]["num_epochs"]
 
 
 def read_continuation(run_dir: Path, given: dict[str, Any], *, typed: Path, nets: Nets | None = None) -> Continuation:

@@ -133,6 +133,8 @@ def _continue(
     ):
         if continuation.moves_cosine:
             console.say(f"note: the cosine now ends at epoch {config.num_epochs}, so the learning rate jumps here")
+        if continuation.moves_phases:
+            console.say(f"note: --augment_until and --elbo_until are now fractions of {config.num_epochs} epochs")
         run.restore(state, continuation.folders)
         places = {name: relative_to_run(continuation.run_dir, path) for name, path in continuation.places.items()}
         run.relative_dirs |= places

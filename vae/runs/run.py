@@ -31,6 +31,7 @@ from vae.system.files import FileError, take_lock, write_atomic, write_json
 from vae.system.stopping import Stopped, Stopper, raise_if_stopped
 from vae.training.compiled import CompileError
 from vae.training.learner import Learner
+from vae.training.schedule import phase
 
 SLOW = 3  # an epoch that takes so many times as long as the fastest is worth a remark
 
@@ -65,7 +66,7 @@ class Run:
         memory.keep_freed()
         self.console, self.processes = console, processes
         self._cleanup = ExitStack()
-        self._fastest = float("inf")  # seconds of an epoch
+        self._fastest: dict[int, float] = {}  # seconds of an epoch, by its phase's number of samples
         self.device = machine.resolve_device(processes.device or config.device)
         splits = self._load_data(config, fallback) if own.splits is None else prepared(own.splits, config)
         self.splits = splits.to(self.device)
@@ -237,7 +238,7 @@ class Run:
 
     def _compile(self) -> None:
         """Compile the training step: after the first epoch, when a person has seen that training works."""
-        self.console.status("compiling the training step, once")
+        self.console.status("compiling the training step")
         started = time.perf_counter()
         try:
             self.learner.compile()
@@ -258,15 +259,17 @@ class Run:
 
     def _note_slowness(self, seconds: float) -> None:
         """Say when an epoch takes several times as long as the fastest before it, and what helps."""
-        if seconds > SLOW * self._fastest and seconds > self._fastest + 1:
+        samples = phase(self.config, self.learner.epoch).num_samples
+        fastest = self._fastest.get(samples, seconds)
+        if seconds > SLOW * fastest and seconds > fastest + 1:
             cause = "other programs may be using the processor"
-            line = f"note: this epoch took {seconds:.1f} s, the fastest {self._fastest:.1f} s; {cause}."
+            line = f"note: this epoch took {seconds:.1f} s, the fastest {fastest:.1f} s; {cause}."
             if self.device.type == "cpu" and torch.get_num_threads() > 1:
                 run_dir = shlex.quote(short_path(self.folders.to_resume))
                 line += f" If that stays so, Ctrl-C and --resume {run_dir} --threads 1 may help."
             self.console.say(line)
-            self._fastest = seconds  # say so again only after faster epochs
-        self._fastest = min(self._fastest, seconds)
+            fastest = seconds  # say so again only after faster epochs
+        self._fastest[samples] = min(fastest, seconds)
 
     def _save_epoch(self, row: dict[str, Any], pictures: Pictures, *, is_best: bool) -> None:
         """Draw, log and save an epoch; the checkpoint comes last, so that all earlier files agree with it."""

@@ -88,9 +88,10 @@ class Learner:
         Raises:
             CompileError: this machine can't compile it.
         """
-        self.to_compile = False
+        again, self._compiles, self.to_compile = self._compiles, False, False
         with torch.random.fork_rng(devices=[]):
             self._step.compile(self.splits.train, epoch=self.epoch + 1)
+        self._compiles = again  # where it failed, it would fail again
 
     def learn(self, on_batch: Callable[[int], None]) -> dict[str, Any]:
         """Train for an epoch. Returns its figures as they go into metrics.jsonl and TensorBoard.

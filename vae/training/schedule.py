@@ -21,9 +21,12 @@ class Phase(NamedTuple):
 
 def phase(config: Config, epoch: int) -> Phase:
     """The phase that an epoch, counted from 1, belongs to."""
-    distorted = epoch <= config.augment_until * config.num_epochs
-    augment, elastic = (config.augment, config.elastic) if distorted else (0.0, 0.0)
-    return Phase(augment, elastic, 1 if epoch <= config.elbo_until * config.num_epochs else config.num_samples_train)
+
+    def lasts(fraction: float) -> bool:
+        return epoch <= round(fraction * config.num_epochs, 6)  # 0.29 of 100 epochs are 28.999999999999996
+
+    augment, elastic = (config.augment, config.elastic) if lasts(config.augment_until) else (0.0, 0.0)
+    return Phase(augment, elastic, 1 if lasts(config.elbo_until) else config.num_samples_train)
 
 
 def warmup(epochs_done: float, warmup_epochs: float) -> float:
