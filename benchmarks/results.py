@@ -159,11 +159,11 @@ def likelihood_table(entries: list[Entry]) -> str:
             continue
         scores = [entry["final_eval"]["test"] for entry in same]
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
-        quickest = min(same, key=lambda entry: entry["minutes"])
+        minutes = min(entry.get("minutes", entry["training_minutes"]) for entry in same)
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
         told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
-        told += f", {quickest['minutes']:.0f} minutes ({quickest['device']})"
+        told += f", {minutes:.0f} minutes ({same[0]['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{Spread.of(nll)}** | here |"))
     lines = [line for _, line in sorted(rows, reverse=True)]
     return "\n".join(["| model | prior | NLL | source |", "|---|---|---|---|", *lines])
