@@ -159,7 +159,7 @@ def likelihood_table(entries: list[Entry]) -> str:
             continue
         scores = [entry["final_eval"]["test"] for entry in same]
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
-        minutes = min(entry.get("minutes", entry["training_minutes"]) for entry in same)
+        minutes = min(entry["minutes" if "minutes" in entry else "training_minutes"] for entry in same)
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
         told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
