@@ -48,15 +48,18 @@ def columns_of_dots(x, *, size):
 
 
 def test_warping_moves_each_knot_by_itself_and_as_far_as_it_says():
-    """Two dots on knots move by half an image's 28th, 2.5 pixels of 140. Bounds as above; correlation 0 ± 0.022."""
-    size, elastic = 140, 0.5
-    x = torch.zeros(2000, 1, size, size)
+    """Two dots on knots move by half an image's 28th, 1.5 pixels of 84, each on its own.
+
+    1,000 pairs: the standard deviation is known to 2.2 %, a correlation of 0 to 0.032; six of each.
+    """
+    size, elastic = 84, 0.5
+    x = torch.zeros(1000, 1, size, size)
     knots = [round(number * (size - 1) / (KNOTS - 1)) for number in (1, 3)]  # left and right of the middle
     for column in knots:
         x[:, :, knots[0] - 1 : knots[0] + 2, column - 1 : column + 2] = 1
     moved = columns_of_dots(distort(x, noise(x, elastic=elastic), strength=0.0, elastic=elastic), size=size)
-    assert moved.std(0).tolist() == pytest.approx([elastic * size / 28] * 2, rel=0.12)
-    assert abs(torch.corrcoef(moved.T)[0, 1]) < 0.12
+    assert moved.std(0).tolist() == pytest.approx([elastic * size / 28] * 2, rel=0.14)
+    assert abs(torch.corrcoef(moved.T)[0, 1]) < 0.19
 
 
 def test_warping_is_smooth():

@@ -115,11 +115,17 @@ def test_at_most_24_epochs_are_shown_the_first_and_the_last_among_them(tmp_path,
 @pytest.mark.parametrize(
     ("knobs", "model"),
     [
-        ({}, VAE(2)),
-        ({"channels": 3, "side": 40}, VAE(2, image_shape=(3, 40, 40))),
-        ({"columns": 20, "channels": 3, "side": 40}, VAE(2, image_shape=(3, 40, 40), num_classes=20)),
+        pytest.param({}, VAE(2), id="grey"),
+        pytest.param(
+            {"channels": 3, "side": 40}, VAE(2, image_shape=(3, 40, 40)), id="colours", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"columns": 20, "channels": 3, "side": 40},
+            VAE(2, image_shape=(3, 40, 40), num_classes=20),
+            id="colours of 20 classes",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["grey", "colours", "colours of 20 classes"],
 )
 def test_samples_and_epochs_are_left_out_until_half_a_megabyte_holds_the_rest(tmp_path, described, knobs, model):
     keep(tmp_path, range(1, 25), **knobs)  # noise, which no format packs

@@ -98,6 +98,7 @@ def test_the_total_correlation_is_estimated_for_all_training_images(splits, monk
     assert counts == [len(splits.train)] * 3  # batches
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
 def test_a_step_is_compiled_again_when_another_bound_takes_over(splits):
     knobs = {"objective": "dreg", "num_samples_train": 2, "elbo_until": 0.5, "num_epochs": 4, "batch_size": 1000}
