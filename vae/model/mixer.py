@@ -28,10 +28,8 @@ class MixerBlock(nn.Module):
         super().__init__()
         self.patch_norm, self.channel_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.patch_inner, self.patch_outer = nn.Linear(patches, PATCH_WIDTH), nn.Linear(PATCH_WIDTH, patches)
-        self.channel_inner, self.channel_outer = (
-            nn.Linear(width, EXPANSION * width),
-            nn.Linear(EXPANSION * width, width),
-        )
+        self.channel_inner = nn.Linear(width, EXPANSION * width)
+        self.channel_outer = nn.Linear(EXPANSION * width, width)
         self.activation = activation()
 
     def forward(self, h: Tensor) -> Tensor:

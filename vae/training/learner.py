@@ -19,7 +19,7 @@ from vae.model.own import Nets, check_own
 from vae.system import memory
 from vae.system.checkpoint import CheckpointError
 from vae.system.distributed import ProcessGroup
-from vae.training.compiled import should_compile
+from vae.training.compiled import CompileError, should_compile
 from vae.training.divergence import DivergedError
 from vae.training.epoch import train_epoch
 from vae.training.optimizer import build_optimizer, restore_optimizer
@@ -88,10 +88,13 @@ class Learner:
         Raises:
             CompileError: this machine can't compile it.
         """
-        again, self._compiles, self.to_compile = self._compiles, False, False
-        with torch.random.fork_rng(devices=[]):
-            self._step.compile(self.splits.train, epoch=self.epoch + 1)
-        self._compiles = again  # where it failed, it would fail again
+        self.to_compile = False
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._step.compile(self.splits.train, epoch=self.epoch + 1)
+        except CompileError:
+            self._compiles = False  # it would fail again
+            raise
 
     def learn(self, on_batch: Callable[[int], None]) -> dict[str, Any]:
         """Train for an epoch. Returns its figures as they go into metrics.jsonl and TensorBoard.
