@@ -116,8 +116,8 @@ def lively(model):
         {"recon_loss": "mse"},
         {"mixture_components": 3, "patch_size": 2},
         {"recon_loss": "continuous_bernoulli", "num_classes": 10},
-        {"arch": "mixer", "hidden_dims": (12, 12), "patch_size": 2, "num_classes": 10},
-        {"arch": "mixer", "hidden_dims": (12,), "mixture_components": 3, "activation": "silu"},
+        {"arch": "mixer", "patch_size": 2, "patch_width": 6, "num_classes": 10},
+        {"arch": "mixer", "mixer_blocks": 2, "mixture_components": 3, "block": "residual", "activation": "silu"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )

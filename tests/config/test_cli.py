@@ -95,7 +95,6 @@ BAD = [
     (["--output_dir", "a\x1b[31m"], "unprintable"),
     (["--beta", "-1"], "--beta -1.0"),
     (["--arch", "mixer", "--patch_size", "5"], "--patch_size 5: must divide --image_size 28"),
-    (["--arch", "mixer", "--hidden_dims", "8", "9"], "--hidden_dims 8 9: the blocks of --arch mixer are of one width"),
     (["--arch", "conv", "--image_size", "30"], "must be a multiple of 4"),
     (["--image_size", "2"], "--image_size 2: must be at least 4"),
     (["--binarize", "dynamic", "--recon_loss", "mse"], "use bce with --binarize"),

@@ -105,23 +105,23 @@ def test_a_mixture_s_probabilities_of_all_images_add_up_to_one_and_its_mean_is_t
     torch.testing.assert_close(drawn.mean(0), model.likelihood.mean(logits)[0], atol=0.012, rtol=0)
 
 
-def test_a_mixer_s_layers_are_shared_by_patches_and_by_channels():
+def test_a_mixer_s_layers_are_shared_by_patches_and_by_features():
     """A block has the weights that its paper says, and moving an image's patches about changes nothing else."""
-    model = VAE(3, arch="mixer", hidden_dims=(6, 6), image_shape=(1, 8, 8), patch_size=4, activation="silu")
-    block = model.encoder.body[0]
+    model = VAE(3, arch="mixer", patch_width=6, image_shape=(1, 8, 8), patch_size=4, activation="silu")
+    block = model.decoder.mixers[0]
     shapes = [tuple(p.shape) for p in block.parameters() if p.ndim == 2]
     assert sorted(shapes) == sorted([(64, 4), (4, 64), (12, 6), (6, 12)])
     h, order = torch.randn(2, 4, 6), torch.tensor([2, 0, 3, 1])
-    only_channels = copy.deepcopy(block)
-    torch.nn.init.zeros_(only_channels.patch_outer.weight)
-    torch.nn.init.zeros_(only_channels.patch_outer.bias)
-    torch.testing.assert_close(only_channels(h[:, order]), only_channels(h)[:, order])
+    only_features = copy.deepcopy(block)
+    torch.nn.init.zeros_(only_features.patch_outer.weight)
+    torch.nn.init.zeros_(only_features.patch_outer.bias)
+    torch.testing.assert_close(only_features(h[:, order]), only_features(h)[:, order])
     assert not torch.allclose(block(h[:, order]), block(h)[:, order], atol=1e-3)
 
 
 @pytest.mark.parametrize("mixture", [{}, {"mixture_components": 3}])
 def test_a_mixer_draws_every_patch_in_its_place(mixture):
-    model = VAE(2, arch="mixer", hidden_dims=(5,), image_shape=(1, 8, 12), patch_size=4, **mixture)
+    model = VAE(2, arch="mixer", patch_width=5, image_shape=(1, 8, 12), patch_size=4, **mixture)
     image = torch.rand(1, 8, 12).clamp(0.01, 0.99)
     torch.nn.init.zeros_(model.decoder.head.weight)
     with torch.no_grad():
@@ -161,8 +161,6 @@ def test_impossible_nets_are_refused():
         VAE(2, arch="conv", image_shape=(1, 30, 30))
     with pytest.raises(ValueError, match="multiples of 5"):
         VAE(2, arch="mixer", patch_size=5)
-    with pytest.raises(ValueError, match="the blocks of a mixer are of one width"):
-        VAE(2, arch="mixer", hidden_dims=(8, 16))
     with pytest.raises(ValueError, match="a mixture needs arch mlp or mixer"):
         VAE(2, arch="conv", mixture_components=3)
     for options in ({"patch_size": 5}, {"patch_size": 0}, {"recon_loss": "mse"}):

@@ -12,11 +12,8 @@ def check_model(config: Fields) -> None:
     """Refuse nets, data and priors that don't go together."""
     if config.arch == "conv" and config.image_size % 4:
         raise UsageError(f"--image_size {config.image_size}: must be a multiple of 4 for --arch conv")
-    if config.arch == "mixer" and len(set(config.hidden_dims)) > 1:
-        widths = " ".join(map(str, config.hidden_dims))
-        raise UsageError(f"--hidden_dims {widths}: the blocks of --arch mixer are of one width")
-    if config.block != "plain" and config.arch != "mlp":
-        raise UsageError(f"--block {config.block} is for dense nets: use --arch mlp")
+    if config.block != "plain" and config.arch == "conv":
+        raise UsageError(f"--block {config.block} is for dense nets: use --arch mlp or mixer")
     if config.negative_slope != Fields.negative_slope and config.activation != "leaky_relu":
         raise UsageError(f"--negative_slope is for leaky_relu, and --activation is {config.activation}")
     if config.prior == "vamp" and config.conditional:

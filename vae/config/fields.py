@@ -45,13 +45,13 @@ class Fields:
 
     arch: str = model_knob(
         "mlp",
-        "dense nets, convolutions, or mixers: dense layers that an image's patches share",
+        "dense nets, convolutions, or dense nets whose decoder ends in layers that an image's patches share",
         choices=("mlp", "conv", "mixer"),
     )
     latent_dim: int = model_knob(2, "number of latent variables", low=1, high=4096)
     hidden_dims: tuple[int, ...] = model_knob(
         (512,),
-        "mlp: widths of the encoder's hidden layers, which the decoder mirrors; mixer: of its blocks",
+        "mlp and mixer: widths of the encoder's hidden layers, which the decoder mirrors",
         low=1,
         high=65536,
         most=1000,
@@ -61,7 +61,7 @@ class Fields:
     negative_slope: float = model_knob(0.01, "leaky_relu: slope below 0", low=0, below=1)
     block: str = model_knob(
         "plain",
-        "mlp: kind of hidden layer; a residual block has a norm and two linear layers",
+        "mlp and mixer: kind of hidden layer; a residual block has a norm and two linear layers",
         choices=("plain", "gated", "residual"),
     )
     conditional: bool = model_knob(False, "show the class to encoder and decoder")
@@ -74,6 +74,8 @@ class Fields:
     num_pseudo_inputs: int = model_knob(500, "vamp: number of learned images", low=1, high=100_000)
     num_couplings: int = model_knob(6, "flow: number of coupling layers", low=1, high=256)
     prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
+    mixer_blocks: int = model_knob(1, "mixer: blocks in which patches exchange features", low=0, high=1000)
+    patch_width: int = model_knob(96, "mixer: features of each patch", low=1, high=65536)
     mixture_components: int = model_knob(
         1,
         "mlp and mixer, binary pixels: mixture components of every patch; with 1, pixels are independent given z",

@@ -61,6 +61,8 @@ def build_model(
         num_pseudo_inputs=config.num_pseudo_inputs,
         num_couplings=config.num_couplings,
         prior_width=config.prior_width,
+        mixer_blocks=config.mixer_blocks,
+        patch_width=config.patch_width,
         mixture_components=config.mixture_components,
         patch_size=config.patch_size,
     )

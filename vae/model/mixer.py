@@ -1,9 +1,9 @@
-"""Mixers: dense nets whose layers mix a patch's channels, alike for all patches, and the patches of a channel.
+"""A decoder whose last layers are shared by the patches of an image, so that they overfit less.
 
-The blocks are those of the MLP-Mixer, Tolstikhin et al. 2021, fig. 1. Around them, patches have places (what is added
-after the first layer) and are not averaged in the end. Weights that patches share overfit less.
+Dense layers make a few features of every patch, mixer blocks (Tolstikhin et al. 2021, fig. 1) let patches and features
+exchange what they have, and one linear layer, the same for all patches, turns features into pixels.
 
-Shapes: B batch, C channels, H height, W width, D latent_dim, K num_classes, N patches, M pixels of a patch, F width.
+Shapes: B batch, C channels, H height, W width, D latent_dim, K num_classes, N patches, F features of a patch.
 """
 
 from __future__ import annotations
@@ -14,77 +14,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vae.model.networks import Activation, with_class
+from vae.model.networks import Activation, dense_layers, with_class
 from vae.model.patches import ImageShape, to_images, to_patches
 
-PATCH_WIDTH = 64  # of the hidden layer over a channel's patches
-EXPANSION = 2  # of the hidden layer over a patch's channels, in widths
+PATCHES_HIDDEN = 64  # of the hidden layer over a feature's patches
+EXPANSION = 2  # of the hidden layer over a patch's features, in widths
 
 
 class MixerBlock(nn.Module):
-    """Two residual steps with the norm first: over each channel's patches, then over each patch's channels."""
+    """Two residual steps with the norm first: over each feature's patches, then over each patch's features."""
 
     def __init__(self, patches: int, width: int, activation: Activation) -> None:
         super().__init__()
-        self.patch_norm, self.channel_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.patch_inner, self.patch_outer = nn.Linear(patches, PATCH_WIDTH), nn.Linear(PATCH_WIDTH, patches)
-        self.channel_inner = nn.Linear(width, EXPANSION * width)
-        self.channel_outer = nn.Linear(EXPANSION * width, width)
+        self.patch_norm, self.feature_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.patch_inner, self.patch_outer = nn.Linear(patches, PATCHES_HIDDEN), nn.Linear(PATCHES_HIDDEN, patches)
+        self.feature_inner = nn.Linear(width, EXPANSION * width)
+        self.feature_outer = nn.Linear(EXPANSION * width, width)
         self.activation = activation()
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, N, F) to (B, N, F)."""
         h = h + self.patch_outer(self.activation(self.patch_inner(self.patch_norm(h).mT))).mT
-        return h + self.channel_outer(self.activation(self.channel_inner(self.channel_norm(h))))
-
-
-def _blocks(patches: int, widths: Sequence[int], activation: Activation) -> nn.Sequential:
-    layers = [MixerBlock(patches, width, activation) for width in widths]
-    return nn.Sequential(*layers, nn.LayerNorm(widths[-1]), activation())
-
-
-class MixerEncoder(nn.Module):
-    """A linear layer that all patches share, mixer blocks, and a linear layer to mu and logvar of q(z|x).
-
-    Args:
-        image_shape: (C, H, W); H and W are multiples of `patch_size`.
-        widths: F of each block, all alike.
-        latent_dim: D.
-        patch_size: height and width of a patch, in pixels.
-        activation: makes one.
-        num_classes: K; each patch is shown the class.
-    """
-
-    def __init__(
-        self,
-        image_shape: ImageShape,
-        widths: Sequence[int],
-        latent_dim: int,
-        *,
-        patch_size: int,
-        activation: Activation,
-        num_classes: int,
-    ) -> None:
-        super().__init__()
-        self.image_shape, self.patch_size = image_shape, patch_size
-        pixels = image_shape[0] * patch_size**2
-        patches = math.prod(image_shape) // pixels
-        self.stem = nn.Linear(pixels + num_classes, widths[0])
-        self.places = nn.Parameter(torch.zeros(patches, widths[0]))
-        self.body = _blocks(patches, widths, activation)
-        self.head = nn.Linear(patches * widths[-1], 2 * latent_dim)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
-        patches = to_patches(x.reshape(-1, *self.image_shape), self.patch_size)  # (B, N, M)
-        y = None if y is None else y.unsqueeze(1).expand(-1, patches.shape[1], -1)
-        h = self.body(self.stem(with_class(patches, y)) + self.places)
-        mu, logvar = self.head(h.flatten(1)).to(x.dtype).chunk(2, dim=1)
-        return mu, logvar
+        return h + self.feature_outer(self.activation(self.feature_inner(self.feature_norm(h))))
 
 
 class MixerDecoder(nn.Module):
-    """The encoder's mirror image; each patch has an output bias of its own.
+    """Dense layers through `hidden_dims` to the features of every patch, mixer blocks, and a layer that patches share.
 
     Attributes:
         patches: N.
@@ -92,23 +47,29 @@ class MixerDecoder(nn.Module):
 
     Args:
         latent_dim: D.
-        widths: F of each block, all alike.
+        hidden_dims: widths of the dense layers.
         output_shape: (C, H, W), or of an output for each patch, (N, ...).
         image_shape: (C, H, W) of the images; H and W are multiples of `patch_size`.
         patch_size: height and width of a patch, in pixels.
+        patch_width: F.
+        mixer_blocks: how many.
         activation: makes one.
+        block: kind of the dense layers, as `dense_layers` has it.
         num_classes: K.
     """
 
     def __init__(
         self,
         latent_dim: int,
-        widths: Sequence[int],
+        hidden_dims: Sequence[int],
         output_shape: Sequence[int],
         *,
         image_shape: ImageShape,
         patch_size: int,
+        patch_width: int,
+        mixer_blocks: int,
         activation: Activation,
+        block: str,
         num_classes: int,
     ) -> None:
         super().__init__()
@@ -119,15 +80,17 @@ class MixerDecoder(nn.Module):
             raise ValueError(
                 f"the likelihood takes {self.output_shape}: a mixer draws images, or outputs of each patch"
             )
-        self.stem = nn.Linear(latent_dim + num_classes, self.patches * widths[0])
-        self.body = _blocks(self.patches, widths, activation)
-        self.head = nn.Linear(widths[-1], math.prod(output_shape) // self.patches, bias=False)
+        self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation, block)
+        self.stem = nn.Linear(hidden_dims[-1], self.patches * patch_width)
+        blocks = [MixerBlock(self.patches, patch_width, activation) for _ in range(mixer_blocks)]
+        self.mixers = nn.Sequential(*blocks, nn.LayerNorm(patch_width), activation())
+        self.head = nn.Linear(patch_width, math.prod(output_shape) // self.patches, bias=False)
         self.bias = nn.Parameter(torch.zeros(self.patches, self.head.out_features))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to what the likelihood takes, such as logits (B, C, H, W)."""
-        h = self.stem(with_class(z, y)).unflatten(1, (self.patches, -1))
-        output = self.head(self.body(h)) + self.bias
+        h = self.stem(self.body(with_class(z, y))).unflatten(1, (self.patches, -1))
+        output = self.head(self.mixers(h)) + self.bias
         if self.draws_images:
             return to_images(output, self.patch_size, height=self.output_shape[1])
         return output.unflatten(2, self.output_shape[1:])

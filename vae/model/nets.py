@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from vae.model.mixer import MixerDecoder, MixerEncoder
+from vae.model.mixer import MixerDecoder
 from vae.model.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, activation_maker
 from vae.model.patches import ImageShape
 
@@ -16,10 +16,8 @@ BUILT_IN = (MLPDecoder, ConvDecoder, MixerDecoder)
 
 
 def check_nets(image_shape: ImageShape, knobs: Knobs) -> None:
-    """Raise ValueError for images or widths that an architecture can't take."""
-    arch, widths = knobs["arch"], knobs["hidden_dims"]
-    if arch == "mixer" and len(set(widths)) > 1:
-        raise ValueError(f"hidden_dims is {widths}: the blocks of a mixer are of one width")
+    """Raise ValueError for images that an architecture can't take."""
+    arch = knobs["arch"]
     multiple = {"conv": 4, "mixer": knobs["patch_size"]}.get(arch, 1)
     if multiple < 1 or any(side % multiple for side in image_shape[1:]):
         raise ValueError(f"image_shape is {image_shape}: {arch} nets need height and width in multiples of {multiple}")
@@ -31,8 +29,6 @@ def make_encoder(image_shape: ImageShape, *, num_classes: int, knobs: Knobs) -> 
     shared = _shared(knobs, num_classes)
     if knobs["arch"] == "conv":
         return ConvEncoder(image_shape, knobs["base_channels"], latent_dim, **shared)
-    if knobs["arch"] == "mixer":
-        return MixerEncoder(image_shape, widths, latent_dim, patch_size=knobs["patch_size"], **shared)
     return MLPEncoder(image_shape, widths, latent_dim, block=knobs["block"], **shared)
 
 
@@ -46,8 +42,8 @@ def make_decoder(
         channels, height, width = output_shape
         return ConvDecoder(latent_dim, knobs["base_channels"], (channels, height, width), **shared)
     if knobs["arch"] == "mixer":
-        patches: Knobs = {"image_shape": image_shape, "patch_size": knobs["patch_size"]}
-        return MixerDecoder(latent_dim, widths, output_shape, **patches, **shared)
+        shared |= {name: knobs[name] for name in ("block", "patch_size", "patch_width", "mixer_blocks")}
+        return MixerDecoder(latent_dim, widths, output_shape, image_shape=image_shape, **shared)
     return MLPDecoder(latent_dim, widths, output_shape, block=knobs["block"], **shared)
 
 

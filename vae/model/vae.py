@@ -73,8 +73,7 @@ class VAE(nn.Module):
         prior: `standard`; learned: `vamp` (not for conditional models) or `flow` (at least two latents); or a module.
         likelihood: a module of your own; `None` for the one that `recon_loss` names.
         arch: `mlp`, `conv` or `mixer`.
-        hidden_dims: widths of the dense encoder's hidden layers, which the decoder has in reverse, or of the mixer's
-            blocks, all alike.
+        hidden_dims: widths of the dense encoder's hidden layers, which the decoder has in reverse.
         base_channels: channels of the convolutional nets.
         activation: between layers, a key of `networks.ACTIVATIONS`.
         negative_slope: slope of `leaky_relu` below 0.
@@ -85,6 +84,8 @@ class VAE(nn.Module):
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
+        mixer_blocks: of a `mixer`.
+        patch_width: features of each patch in a `mixer`.
         mixture_components: of every patch of binary pixels, for `bce` and not `conv`; 1 makes pixels independent.
         patch_size: height and width of a patch of mixtures and mixers, which divide H and W.
 
@@ -113,6 +114,8 @@ class VAE(nn.Module):
         num_pseudo_inputs: int = 500,
         num_couplings: int = 6,
         prior_width: int = 256,
+        mixer_blocks: int = 1,
+        patch_width: int = 96,
         mixture_components: int = 1,
         patch_size: int = 4,
     ) -> None:
@@ -129,6 +132,7 @@ class VAE(nn.Module):
             **{"hidden_dims": tuple(hidden_dims), "block": block},
             **{"activation": activation, "negative_slope": negative_slope},
             **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
+            **{"mixer_blocks": mixer_blocks, "patch_width": patch_width},
             **{"mixture_components": mixture_components, "patch_size": patch_size},
             **named,
         }

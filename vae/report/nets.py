@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vae.model.mixer import MixerBlock, MixerDecoder, MixerEncoder
+from vae.model.mixer import MixerBlock, MixerDecoder
 from vae.model.networks import ConvDecoder, ConvEncoder, GatedBlock, MLPDecoder, MLPEncoder, ResidualBlock
 from vae.model.priors import SCALE_LIMIT, Coupling, RealNVP, StandardNormal, VampPrior
 from vae.system.errors import plain
@@ -72,7 +72,7 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
         case nn.LayerNorm():
             weights.vectors.extend([module.weight, module.bias])
             return [{"op": "norm", "width": math.prod(module.normalized_shape), "eps": module.eps}]
-        case MixerEncoder() | MixerDecoder() | MixerBlock():
+        case MixerDecoder() | MixerBlock():
             return _mixer_steps(module, weights)
         case GatedBlock():
             return [*in_turn(module.linear), {"op": "gate"}]
@@ -100,8 +100,8 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
     raise _UnknownLayerError(f"is, or has, a {type(module).__name__}, which the page doesn't know")
 
 
-def _mixer_steps(module: MixerEncoder | MixerDecoder | MixerBlock, weights: Weights) -> list[Step]:
-    """A mixer's part as `_steps` has it: what patches or channels share is a body for each of their rows."""
+def _mixer_steps(module: MixerDecoder | MixerBlock, weights: Weights) -> list[Step]:
+    """A mixer's part as `_steps` has it: what patches or features share is a body for each of their rows."""
 
     def each(rows: int, *parts: nn.Module) -> Step:
         return {"op": "each", "count": rows, "body": [step for part in parts for step in _steps(part, weights)]}
@@ -111,28 +111,21 @@ def _mixer_steps(module: MixerEncoder | MixerDecoder | MixerBlock, weights: Weig
         return {"op": "add", "size": terms.numel()}
 
     if isinstance(module, MixerBlock):
-        patches, width = module.patch_inner.in_features, module.channel_inner.in_features
+        patches, width = module.patch_inner.in_features, module.feature_inner.in_features
         over_patches = [
             each(patches, module.patch_norm),
             {"op": "transpose", "rows": patches, "columns": width},
             each(width, module.patch_inner, module.activation, module.patch_outer),
             {"op": "transpose", "rows": width, "columns": patches},
         ]
-        inner, outer = module.channel_inner, module.channel_outer
-        over_channels = [each(patches, module.channel_norm, inner, module.activation, outer)]
-        return [{"op": "residual", "body": body} for body in (over_patches, over_channels)]
-    *blocks, norm, activation = module.body
-    if isinstance(module, MixerEncoder):
-        patches = len(module.places)
-        steps: list[Step] = [{"op": "to_patches", "shape": list(module.image_shape), "size": module.patch_size}]
-        steps += [each(patches, module.stem), add(module.places)]
-        for block in blocks:
-            steps += _steps(block, weights)
-        return [*steps, each(patches, norm, activation), *_steps(module.head, weights)]
-    patches, steps = module.patches, _steps(module.stem, weights)
+        inner, outer = module.feature_inner, module.feature_outer
+        over_features = [each(patches, module.feature_norm, inner, module.activation, outer)]
+        return [{"op": "residual", "body": body} for body in (over_patches, over_features)]
+    *blocks, norm, activation = module.mixers
+    steps = [*_steps(module.body, weights), *_steps(module.stem, weights)]
     for block in blocks:
         steps += _steps(block, weights)
-    steps += [each(patches, norm, activation, module.head), add(module.bias)]
+    steps += [each(module.patches, norm, activation, module.head), add(module.bias)]
     if module.draws_images:
         steps.append({"op": "to_images", "shape": list(module.output_shape), "size": module.patch_size})
     return steps

@@ -204,12 +204,15 @@ def check_memory(
     net = sum(weights.numel() for weights in model.parameters()) - prior
     pixels, conv = math.prod(image_shape), config.arch == "conv"
     width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
-    width *= math.prod(image_shape[1:]) // config.patch_size**2 if config.arch == "mixer" else 1
+    if config.arch == "mixer":
+        width += config.mixer_blocks * config.patch_width * math.prod(image_shape[1:]) // config.patch_size**2
+    patches_are_wider = config.arch == "mixer" and config.patch_width > max(config.hidden_dims)
+    widest = "base_channels" if conv else "patch_width" if patches_are_wider else "hidden_dims"
     batch = min(config.batch_size, images)
     pairs = batch * config.latent_dim if config.tc_weight != 1 else 0  # of each image, with every other
     batch *= config.num_samples_train * (pixels + width + pairs)
     floats = {  # by the flag to lower; of a weight there are four: itself, its gradient and Adam's two means
-        "base_channels" if conv else "hidden_dims": 4 * net,
+        widest: 4 * net,
         "num_pseudo_inputs" if config.prior == "vamp" else "prior_width": 4 * prior,
         "num_samples_train" if config.num_samples_train > config.batch_size else "batch_size": batch,
     }

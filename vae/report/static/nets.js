@@ -135,12 +135,7 @@ function add({ size }, { vectors }) {
   return (h) => h.map((value, i) => value + terms[i]);
 }
 
-/** An image as rows of a patch's pixels, each followed by the class, if the input has one. */
-function toPatches({ shape, size }) {
-  const index = [...patchPixels(shape, size)], pixels = shape[0] * shape[1] * shape[2];
-  return (h) => Float32Array.from(index.flatMap((own) => [...own.map((i) => h[i]), ...h.subarray(pixels)]));
-}
-
+/** Rows of a patch's pixels as an image. */
 function toImages({ shape, size }) {
   const index = [...patchPixels(shape, size)].flat();
   return (h) => {
@@ -209,7 +204,6 @@ const STEPS = {
   each,
   transpose,
   add,
-  to_patches: toPatches,
   to_images: toImages,
   gate,
   relu: elementwise((x) => (x > 0 ? x : 0)),
