@@ -130,6 +130,9 @@ def test_a_config_survives_its_plain_form():
     for values in (config.to_dict(), json.loads(json.dumps(config.to_dict()))):  # JSON has lists in place of tuples
         assert stored_config(values, Path("x.json")) == config
     assert stored_config({"mixture_components": 4, "binarize": "static", "mixture_patch": 2}, Path("x")).patch_size == 2
+    assert stored_config({"elastic": 0.0}, Path("x.json")) == Config()
+    with pytest.raises(FileError, match=r"x\.json is damaged.* unknown entries: 'elastic'"):
+        stored_config({"elastic": 0.4}, Path("x.json"))
     with pytest.raises(FileError, match=r"x\.json is damaged.* unknown entries: 'colour'"):
         stored_config({"colour": "red"}, Path("x.json"))
 

@@ -98,7 +98,7 @@ OPTIONS = {
     "conv": "--arch conv --base_channels 4 --recon_loss continuous_bernoulli --precision bf16",
     "flow": "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --block residual",
     "vamp": "--prior vamp --num_pseudo_inputs 20 --objective dreg --num_samples_train 2",
-    "phases": "--objective dreg --num_samples_train 3 --elbo_until 0.5 --elastic 0.4 --augment_until 0.5",
+    "phases": "--objective dreg --num_samples_train 3 --elbo_until 0.5 --augment 0.5 --augment_until 0.5",
     "gated": "--block gated --mean_bias --augment 0.5 --ema 0.99 --binarize dynamic",
 }
 

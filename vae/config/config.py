@@ -18,6 +18,7 @@ from vae.system.files import FileError
 from vae.system.wording import plural
 
 RENAMED = {"mixture_patch": "patch_size"}  # knobs of older runs
+REMOVED = {"elastic": 0.0}  # knobs that older runs have, and their defaults
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class Config(Fields):
         optimizer += f", weights averaged over {1 / (1 - self.ema):,.0f} steps" if self.ema else ""
         length = f"batch {self.batch_size}, {_epochs(self.num_epochs)}"
         length += f", images distorted by {self.augment:g}" if self.augment else ""
-        length += f", warped by {self.elastic:g} pixels" if self.elastic else ""
-        if (self.augment or self.elastic) and self.augment_until < 1:
+        if self.augment and self.augment_until < 1:
             length += f" until {100 * self.augment_until:.3g}% of it"
         return f"{loss}, {optimizer}, {length}"
 
@@ -117,7 +117,7 @@ def _epochs(count: float) -> str:
 def stored_config(values: dict[str, Any], source: Path) -> Config:
     """The configuration that the file `source` holds; lists stand for tuples, which JSON lacks."""
     known = {field.name for field in dataclasses.fields(Config)}
-    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    values = {RENAMED.get(name, name): value for name, value in values.items() if REMOVED.get(name) != value}
     try:
         if unknown := [repr(name) for name in values if name not in known]:
             raise UsageError(f"the stored configuration has unknown entries: {', '.join(unknown[:5])}")

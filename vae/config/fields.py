@@ -126,10 +126,7 @@ class Fields:
     augment: float = training_knob(
         0.0, "strength of random shifts and distortions of the training images", low=0, high=10
     )
-    elastic: float = training_knob(
-        0.0, "standard deviation of smooth displacements in training images, in 28ths of their height", low=0, high=10
-    )
-    augment_until: float = training_knob(1.0, "fraction of the run that --augment and --elastic last", above=0, high=1)
+    augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
     seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)
 
     run_name: str = output_knob("", "name of the run's folders (default: time and model)", metavar="NAME")

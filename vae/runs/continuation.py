@@ -56,8 +56,8 @@ class Continuation(NamedTuple):
     def moves_phases(self) -> bool:
         """Whether a part of its run, such as that of distorted images, now ends at another epoch."""
         config = self.config
-        distorts = bool(config.augment or config.elastic) and config.augment_until < 1
-        return (distorts or config.elbo_until > 0) and self._has_another_length
+        distorts_a_part = config.augment > 0 and config.augment_until < 1
+        return (distorts_a_part or config.elbo_until > 0) and self._has_another_length
 
     @property
     def _has_another_length(self) -> bool:

@@ -15,7 +15,6 @@ class Phase(NamedTuple):
     """What holds for a whole epoch: how its images are distorted, and the posterior samples of each; 0 for none."""
 
     augment: float
-    elastic: float
     num_samples: int
 
 
@@ -25,8 +24,10 @@ def phase(config: Config, epoch: int) -> Phase:
     def lasts(fraction: float) -> bool:
         return epoch <= round(fraction * config.num_epochs, 6)  # 0.29 of 100 epochs are 28.999999999999996
 
-    augment, elastic = (config.augment, config.elastic) if lasts(config.augment_until) else (0.0, 0.0)
-    return Phase(augment, elastic, 1 if lasts(config.elbo_until) else config.num_samples_train)
+    return Phase(
+        config.augment if lasts(config.augment_until) else 0.0,
+        1 if lasts(config.elbo_until) else config.num_samples_train,
+    )
 
 
 def warmup(epochs_done: float, warmup_epochs: float) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.config import Config
-from vae.data.augment import distort, noise_size
+from vae.data.augment import distort
 from vae.data.batches import shuffled_batches
 from vae.data.splits import Split
 from vae.model.objective import Objective
@@ -78,9 +78,8 @@ class TrainingStep:
             current: what holds in this epoch.
         """
         shard, noise = self.processes.shard, partial(torch.randn, generator=generator, device=x.device)
-        if current.augment or current.elastic:
-            drawn = shard(noise(noise_size(current.elastic), size), dim=1)
-            x = distort(x, drawn, strength=current.augment, elastic=current.elastic)
+        if current.augment:
+            x = distort(x, current.augment, shard(noise(6, size), dim=1))
         if self.config.binarize == "dynamic":  # five times as fast as torch.bernoulli
             x = (shard(torch.rand(size, *x.shape[1:], generator=generator, device=x.device)) < x).to(x.dtype)
         samples = [current.num_samples] if current.num_samples > 1 else []
