@@ -56,6 +56,7 @@ TOO_LARGE = {
     "--num_samples_train 10000": {"num_samples_train": 10_000, "batch_size": 1000, "objective": "iwae"},
     "--hidden_dims 65536 65536": {"hidden_dims": (65536, 65536)},
     "--batch_size 50000": {"batch_size": 50_000, "arch": "mixer"},
+    "--mixer_blocks 1000": {"mixer_blocks": 1000, "patch_width": 256, "arch": "mixer"},
     "--patch_width 65536": {"patch_width": 65536, "arch": "mixer"},
     "--base_channels 4096": {"base_channels": 4096, "arch": "conv"},
     "--num_pseudo_inputs 100000": {"num_pseudo_inputs": 100_000, "prior": "vamp", "conditional": False},

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
+from vae.model.linear import scoring
 from vae.model.losses import Terms, gaussian_kl, gaussian_kl_per_dim
 from vae.model.vae import VAE, reparameterize
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.errors import UserError
-from vae.system.inference import inference
 
 EVAL_SEED = 0
 CHUNK = 1000  # images at a time; the scores don't depend on it
@@ -48,7 +48,7 @@ class Scores(NamedTuple):
         }
 
 
-@inference()
+@scoring()
 def evaluate(model: VAE, split: Split, *, seed: int = EVAL_SEED, processes: ProcessGroup = SINGLE_PROCESS) -> Scores:
     """Compute the one-sample ELBO of a split, its terms, and what each latent carries.
 
@@ -90,7 +90,7 @@ def least_recon(model: VAE, split: Split) -> float | None:
     return total / len(split)
 
 
-@inference()
+@scoring()
 def score_images(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int = 1, seed: int = EVAL_SEED) -> Terms:
     """Compute each image's reconstruction term and KL, (N,) each, nats, float64 on the CPU.
 
@@ -121,7 +121,7 @@ class EvaluationError(UserError):
     """A model whose latents or scores are not finite."""
 
 
-@inference()
+@scoring()
 def posterior(model: VAE, split: Split) -> tuple[Tensor, Tensor]:
     """mu and logvar of q(z|x) for every image of a split, (N, D) each, float32.
 

@@ -20,13 +20,13 @@ from torch import Tensor
 from vae.data.pixels import to_pixels
 from vae.data.splits import Split
 from vae.evaluation.elbo import EVAL_SEED
+from vae.model.linear import scoring
 from vae.model.losses import Terms, gaussian_kl, gaussian_log_density
 from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
-from vae.system.inference import inference
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # size of a block of noise: changing it changes the noise
-LOGITS_AT_ONCE = 1_600_000  # of 2,000 MNIST images: they stay in a CPU's cache
+LOGITS_AT_ONCE = 800_000  # 1,000 MNIST images, which stay in a CPU's cache
 GPU_LOGITS_AT_ONCE = 2**25
 
 
@@ -40,7 +40,7 @@ class ImageBounds(NamedTuple):
     ess: Tensor  # effective sample size, (sum w)² / sum w², from 1 to K
 
 
-@inference()
+@scoring()
 def importance_bounds(
     model: VAE,
     split: Split,
@@ -58,7 +58,7 @@ def importance_bounds(
         split: on the model's device.
         num_samples: K.
         seed: of the noise.
-        logits_at_once: numbers that are decoded at a time; the scores don't depend on it. `None`: a fast choice.
+        logits_at_once: decoded pixels in memory at a time; the scores don't depend on it. `None`: a fast choice.
         on_samples: called with the number of samples newly decoded by all processes, in the main one N · K in all.
         processes: they take the blocks of images in turn, and each returns the bounds of the whole split.
     """
@@ -70,7 +70,7 @@ def importance_bounds(
     for first in range(BLOCK_IMAGES * processes.rank, size, turn):
         index, here = first // BLOCK_IMAGES, slice(first, first + BLOCK_IMAGES)
         images = split.gather(torch.arange(first, min(first + BLOCK_IMAGES, size)))
-        block = _Block(model, to_pixels(images), split.labels[here], logits_at_once)
+        block = _Block(model, to_pixels(images), split.labels[here], chunk=max(1, logits_at_once // images.numel()))
         for start in range(0, num_samples, BLOCK_SAMPLES):
             count = min(BLOCK_SAMPLES, num_samples - start)
             block.add(_noise(seed, index, start // BLOCK_SAMPLES, model.latent_dim)[:count, : len(images)])
@@ -93,13 +93,12 @@ class _Block:
         model: in eval mode.
         x: (B, C, H, W) in [0, 1].
         y: (B,).
-        logits_at_once: numbers that the decoder may return at a time.
+        chunk: samples to decode at a time.
     """
 
-    def __init__(self, model: VAE, x: Tensor, y: Tensor, logits_at_once: int) -> None:
-        self.model, self.x, self.y = model, x, y
+    def __init__(self, model: VAE, x: Tensor, y: Tensor, *, chunk: int) -> None:
+        self.model, self.x, self.y, self.chunk = model, x, y, chunk
         self.mu, self.logvar = model.encode(x, y)
-        self.chunk = max(1, logits_at_once // model.logits(self.mu, y).numel())  # samples at a time
         self.count = 0
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self.recon_sum = self.kl_sum = zero

@@ -114,7 +114,8 @@ def model_from_state(state: dict[str, Any], source: Path, nets: Nets | str | Non
     is_usable = checkpoint.is_dense if make else checkpoint.is_weight  # nets of one's own may count in integers
     if not all(isinstance(name, str) and is_usable(tensor) for name, tensor in tensors.items()):
         raise misfit
-    layers = len(config.hidden_dims) * (config.arch != "conv") + config.num_couplings * (config.prior == "flow")
+    layers = len(config.hidden_dims) * (config.arch != "conv") + config.mixer_blocks * (config.arch == "mixer")
+    layers += config.num_couplings * (config.prior == "flow")
     if layers > len(tensors) and not make:  # a file of few bytes can claim many; each of them would be made
         raise misfit
     if not all((tensor.abs() < LARGEST).all() for tensor in tensors.values() if tensor.is_floating_point()):

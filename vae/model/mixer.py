@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vae.model.linear import Linear
 from vae.model.networks import Activation, dense_layers, with_class
 from vae.model.patches import ImageShape, to_images, to_patches
 
@@ -27,9 +28,9 @@ class MixerBlock(nn.Module):
     def __init__(self, patches: int, width: int, activation: Activation) -> None:
         super().__init__()
         self.patch_norm, self.feature_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.patch_inner, self.patch_outer = nn.Linear(patches, PATCHES_HIDDEN), nn.Linear(PATCHES_HIDDEN, patches)
-        self.feature_inner = nn.Linear(width, EXPANSION * width)
-        self.feature_outer = nn.Linear(EXPANSION * width, width)
+        self.patch_inner, self.patch_outer = Linear(patches, PATCHES_HIDDEN), Linear(PATCHES_HIDDEN, patches)
+        self.feature_inner = Linear(width, EXPANSION * width)
+        self.feature_outer = Linear(EXPANSION * width, width)
         self.activation = activation()
 
     def forward(self, h: Tensor) -> Tensor:
@@ -81,10 +82,10 @@ class MixerDecoder(nn.Module):
                 f"the likelihood takes {self.output_shape}: a mixer draws images, or outputs of each patch"
             )
         self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation, block)
-        self.stem = nn.Linear(hidden_dims[-1], self.patches * patch_width)
+        self.stem = Linear(hidden_dims[-1], self.patches * patch_width)
         blocks = [MixerBlock(self.patches, patch_width, activation) for _ in range(mixer_blocks)]
         self.mixers = nn.Sequential(*blocks, nn.LayerNorm(patch_width), activation())
-        self.head = nn.Linear(patch_width, math.prod(output_shape) // self.patches, bias=False)
+        self.head = Linear(patch_width, math.prod(output_shape) // self.patches, bias=False)
         self.bias = nn.Parameter(torch.zeros(self.patches, self.head.out_features))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae.model.linear import Linear
 from vae.model.patches import ImageShape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -41,7 +42,7 @@ class GatedBlock(nn.Module):
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(fan_in, 2 * fan_out)
+        self.linear = Linear(fan_in, 2 * fan_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., fan_in) to (..., fan_out)."""
@@ -55,9 +56,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, width)
+        self.inner = Linear(width, width)
         self.activation = activation()
-        self.outer = nn.Linear(width, width)
+        self.outer = Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
         """(..., width) to (..., width)."""
@@ -79,10 +80,10 @@ def dense_layers(widths: Sequence[int], activation: Activation, block: str = "pl
             layers.append(GatedBlock(fan_in, fan_out))
         elif block == "residual":
             if fan_in != fan_out or not layers:
-                layers.append(nn.Linear(fan_in, fan_out))
+                layers.append(Linear(fan_in, fan_out))
             layers.append(ResidualBlock(fan_out, activation))
         else:
-            layers += [nn.Linear(fan_in, fan_out), activation()]
+            layers += [Linear(fan_in, fan_out), activation()]
     if block == "residual":
         layers += [nn.LayerNorm(widths[-1]), activation()]
     return nn.Sequential(*layers)
@@ -108,7 +109,7 @@ class MLPEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.body = dense_layers([math.prod(image_shape) + num_classes, *hidden_dims], activation, block)
-        self.head = nn.Linear(hidden_dims[-1], 2 * latent_dim)
+        self.head = Linear(hidden_dims[-1], 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
@@ -133,7 +134,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.output_shape = tuple(output_shape)
         self.body = dense_layers([latent_dim + num_classes, *hidden_dims], activation, block)
-        self.head = nn.Linear(hidden_dims[-1], math.prod(output_shape))
+        self.head = Linear(hidden_dims[-1], math.prod(output_shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Latents (B, D) to what the likelihood takes, such as logits (B, C, H, W)."""
@@ -193,7 +194,7 @@ class ConvEncoder(nn.Module):
         for fan_in, stride in ((channels + num_classes, 1), (base_channels, 2), (base_channels, 2), (base_channels, 1)):
             layers += [Conv2d(fan_in, base_channels, 3, stride, padding=1), activation()]
         self.body = nn.Sequential(*layers).to(memory_format=CHANNELS_LAST)
-        self.head = nn.Linear(base_channels * (height // 4) * (width // 4), 2 * latent_dim)
+        self.head = Linear(base_channels * (height // 4) * (width // 4), 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images in [0, 1], (B, C, H, W) or flat, to mu and logvar, (B, D) each, of the images' dtype."""
@@ -214,7 +215,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         self.coarse_shape = (base_channels, height // 4, width // 4)
-        self.stem = nn.Linear(latent_dim + num_classes, math.prod(self.coarse_shape))
+        self.stem = Linear(latent_dim + num_classes, math.prod(self.coarse_shape))
         layers: list[nn.Module] = [activation()]
         for stride in (1, 2, 2):
             layer = ConvTranspose2d(base_channels, base_channels, 3, stride, padding=1, output_padding=stride - 1)

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vae.model.linear import Linear
 from vae.model.losses import standard_normal_log_density
 
 SCALE_LIMIT = 2.0  # a coupling stretches no latent by more than e²: a bound, so that no step can blow up
@@ -151,8 +152,8 @@ class Coupling(nn.Module):
         super().__init__()
         self.moves_first, self.cut = moves_first, latent_dim // 2
         moved = self.cut if moves_first else latent_dim - self.cut
-        self.body = nn.Sequential(nn.Linear(latent_dim - moved, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.head = nn.Linear(width, 2 * moved)
+        self.body = nn.Sequential(Linear(latent_dim - moved, width), nn.SiLU(), Linear(width, width), nn.SiLU())
+        self.head = Linear(width, 2 * moved)
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)
 

@@ -202,17 +202,17 @@ def check_memory(
         model = build_model(config, image_shape=image_shape, num_classes=num_classes)
     prior = sum(weights.numel() for weights in model.prior.parameters())
     net = sum(weights.numel() for weights in model.parameters()) - prior
-    pixels, conv = math.prod(image_shape), config.arch == "conv"
+    pixels, conv, mixer = math.prod(image_shape), config.arch == "conv", config.arch == "mixer"
     width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
-    if config.arch == "mixer":
-        width += config.mixer_blocks * config.patch_width * math.prod(image_shape[1:]) // config.patch_size**2
-    patches_are_wider = config.arch == "mixer" and config.patch_width > max(config.hidden_dims)
-    widest = "base_channels" if conv else "patch_width" if patches_are_wider else "hidden_dims"
+    if mixer:
+        width += (config.mixer_blocks + 1) * config.patch_width * math.prod(image_shape[1:]) // config.patch_size**2
+    sizes = {"hidden_dims": max(config.hidden_dims) / 512}  # in their defaults
+    sizes |= {"patch_width": config.patch_width / 96, "mixer_blocks": config.mixer_blocks} if mixer else {}
     batch = min(config.batch_size, images)
     pairs = batch * config.latent_dim if config.tc_weight != 1 else 0  # of each image, with every other
     batch *= config.num_samples_train * (pixels + width + pairs)
     floats = {  # by the flag to lower; of a weight there are four: itself, its gradient and Adam's two means
-        widest: 4 * net,
+        "base_channels" if conv else max(sizes, key=lambda name: sizes[name]): 4 * net,
         "num_pseudo_inputs" if config.prior == "vamp" else "prior_width": 4 * prior,
         "num_samples_train" if config.num_samples_train > config.batch_size else "batch_size": batch,
     }
