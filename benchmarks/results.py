@@ -161,7 +161,8 @@ def likelihood_table(entries: list[Entry]) -> str:
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
         minutes = min(entry["minutes" if "minutes" in entry else "training_minutes"] for entry in same)
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
-        told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
+        told = f"`--preset {preset}`{', mixers' * (config.arch == 'mixer')}, {config.latent_dim} latents"
+        told += f", −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
         told += f", {minutes:.0f} minutes ({same[0]['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{Spread.of(nll)}** | here |"))
