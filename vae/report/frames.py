@@ -44,10 +44,15 @@ def describe(
     snapshots, damaged = _read(run_dir, model, len(splits.test), last_epoch=len(rows))
     if len(snapshots) < 2:
         return None, damaged
+    room = 0.0  # bytes that a value takes on a sheet
     for count, height in SIZES:
         epochs = thinned(list(snapshots), count)
         kept = [snapshots[epoch] for epoch in epochs]
-        sheet, layout = _sheet(kept, height, is_square=not model.num_classes)
+        grid = _grid(kept, height, is_square=not model.num_classes)
+        if room * grid.size > 1.5 * MAX_BYTES:  # a sheet of colours takes seconds
+            continue
+        sheet, layout = _sheet(grid)
+        room = len(sheet) / grid.size
         images = len(kept[0].mu)
         if len(sheet) + 4 * images * len(kept) <= MAX_BYTES:
             break
@@ -98,8 +103,8 @@ def _layout(frame: Snapshot) -> tuple[object, ...]:
     return frame.samples.shape, frame.mu.shape, frame.columns
 
 
-def _sheet(frames: list[Snapshot], height: int, *, is_square: bool) -> tuple[bytes, dict[str, int]]:
-    """The samples of all epochs as one PNG, an epoch below the other; and the layout of an epoch.
+def _grid(frames: list[Snapshot], height: int, *, is_square: bool) -> np.ndarray:
+    """The samples of all epochs that a sheet shows, (F, rows, columns, C, H, W).
 
     Args:
         frames: of one shape.
@@ -108,7 +113,11 @@ def _sheet(frames: list[Snapshot], height: int, *, is_square: bool) -> tuple[byt
     """
     columns = frames[0].columns
     grids = [frame.samples.reshape(-1, columns, *frame.samples.shape[1:]) for frame in frames]
-    grid = np.stack(grids)[:, :height, : min(height, columns) if is_square else columns]  # (F, rows, columns, C, H, W)
+    return np.stack(grids)[:, :height, : min(height, columns) if is_square else columns]
+
+
+def _sheet(grid: np.ndarray) -> tuple[bytes, dict[str, int]]:
+    """A grid as one PNG, an epoch below the other; and the layout of an epoch."""
     _, rows, columns, channels, h, w = grid.shape
     pixels = grid.transpose(0, 1, 4, 2, 5, 3).reshape(-1, columns * w, channels)
     if channels == 1:
