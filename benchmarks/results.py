@@ -35,7 +35,7 @@ EXPECTED = ROOT / "vae" / "config" / "expected.json"  # the package's summary, f
 # The page of each table, and the comments that it stands between.
 RESULTS = "docs/results.md", "<!-- results: written by `make results` -->", "<!-- end of results -->"
 LIKELIHOODS = "docs/likelihoods.md", "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
-SCORED = ("quick", "record", "record-standard", "record-mixer")  # with 5,000 importance samples
+SCORED = ("quick", "record", "record-standard")  # with 5,000 importance samples
 # Test losses of plain PyTorch loops of the same recipes, grey pixels, seed 0, one run each.
 PLAIN = {"mlp-2d": "148.8", "mlp-64d": "107.7", "mlp-32d": "102.9", "mlp-20d": "101.0"}
 
@@ -161,8 +161,7 @@ def likelihood_table(entries: list[Entry]) -> str:
         nll, elbo = ([score[name]["mean"] for score in scores] for name in ("nll", "elbo"))
         minutes = min(entry["minutes" if "minutes" in entry else "training_minutes"] for entry in same)
         prior = {"flow": "RealNVP"}.get(config.prior, config.prior)
-        told = f"`--preset {preset}`{', mixers' * (config.arch == 'mixer')}, {config.latent_dim} latents"
-        told += f", −ELBO {Spread.of([-value for value in elbo])}"
+        told = f"`--preset {preset}`, {config.latent_dim} latents, −ELBO {Spread.of([-value for value in elbo])}"
         told += f", {len(same)} seed{'s' * (len(same) > 1)}"
         told += f", {minutes:.0f} minutes ({same[0]['device']})"
         rows.append((statistics.mean(nll), f"| **{told}** | {prior} | **{Spread.of(nll)}** | here |"))

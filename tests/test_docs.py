@@ -229,7 +229,6 @@ def preset_row(name):
         nets = f"{len(config.hidden_dims)} residual blocks of {config.hidden_dims[0]}"
     else:
         nets = "-".join(map(str, (784, *config.hidden_dims)))
-    nets += f", {config.mixer_blocks} mixer blocks" if config.arch == "mixer" else ""
     nets += ", RealNVP prior" if config.prior == "flow" else ""
     loss = {"bce": "BCE + KL", "mse": "squared error + KL"}[config.recon_loss]
     if config.binarize == "dynamic":

@@ -38,16 +38,6 @@ LIKELIHOOD: Knobs = {
 }
 QUICK: Knobs = {"hidden_dims": (512, 512), "ema": 0.998, "prior": "flow", "mixture_components": 4}
 RECORD: Knobs = {"hidden_dims": (512,) * 4, "ema": 0.9995, "objective": "dreg", "num_samples_train": 5}
-MIXER: Knobs = {
-    "arch": "mixer",
-    "hidden_dims": (512,) * 3,
-    "mixer_blocks": 2,
-    "mixture_components": 4,
-    "prior": "flow",
-    "num_samples_train": 3,
-    "elbo_until": 0.5,
-    "augment_until": 0.75,
-}
 
 # What a table of runs shows of every run.
 TELLING = {"preset", "dataset", "binarize", "arch", "latent_dim", "hidden_dims", "prior", "recon_loss", "objective"}
@@ -81,7 +71,6 @@ PRESETS: dict[str, Knobs] = {
     "quick": {**LIKELIHOOD, **QUICK, "num_epochs": 45},
     "record": {**LIKELIHOOD, **RECORD, "num_epochs": 200, "augment": 0.75, "prior": "flow"},
     "record-standard": {**LIKELIHOOD, **RECORD, "num_epochs": 135},
-    "record-mixer": {**LIKELIHOOD, **RECORD, **MIXER, "num_epochs": 200},
 }
 
 DESCRIPTIONS = {
@@ -96,7 +85,6 @@ DESCRIPTIONS = {
     "quick": "a good likelihood in about 8 minutes of two CPU cores: a learned prior, and patches as mixtures",
     "record": "the best likelihood: dense nets and a learned prior; about 45 minutes of two CPU cores",
     "record-standard": "the same with the standard normal prior, in less time",
-    "record-mixer": "record with mixers: the decoder ends in layers that an image's patches share",
 }
 
 
