@@ -15,10 +15,9 @@ Knobs = dict[str, Any]  # the VAE's arguments
 BUILT_IN = (MLPDecoder, ConvDecoder, MixerDecoder)
 
 
-def check_nets(image_shape: ImageShape, knobs: Knobs) -> None:
-    """Raise ValueError for images that an architecture can't take."""
-    arch = knobs["arch"]
-    multiple = {"conv": 4, "mixer": knobs["patch_size"]}.get(arch, 1)
+def check_sides(arch: str, image_shape: ImageShape, patch_size: int) -> None:
+    """Raise ValueError for images whose height or width an architecture can't take."""
+    multiple = {"conv": 4, "mixer": patch_size}.get(arch, 1)
     if multiple < 1 or any(side % multiple for side in image_shape[1:]):
         raise ValueError(f"image_shape is {image_shape}: {arch} nets need height and width in multiples of {multiple}")
 

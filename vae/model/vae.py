@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vae.config import Config
 from vae.model.likelihoods import Likelihood, make_likelihood
 from vae.model.losses import gaussian_kl, gaussian_log_density
-from vae.model.nets import check_nets, make_decoder, make_encoder
+from vae.model.nets import check_sides, make_decoder, make_encoder
 from vae.model.patches import ImageShape
 from vae.model.priors import Prior, RealNVP, StandardNormal, VampPrior
 from vae.model.protocols import METHODS, DecoderLike, EncoderLike, LikelihoodLike, PriorLike
@@ -124,6 +124,8 @@ class VAE(nn.Module):
         for name, value in named.items():
             if value not in CHOICES[name]:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(CHOICES[name])}")
+        if encoder is None or decoder is None:
+            check_sides(arch, image_shape, patch_size)
         self.latent_dim = latent_dim
         self.image_shape = image_shape
         self.num_classes = num_classes
@@ -136,8 +138,6 @@ class VAE(nn.Module):
             **{"mixture_components": mixture_components, "patch_size": patch_size},
             **named,
         }
-        if encoder is None or decoder is None:
-            check_nets(image_shape, self.knobs)
         self.own = [type(self).__name__] if type(self) is not VAE else []
         self._range_checked = False
         for name, part in {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,9 +58,7 @@ def program(net: nn.Module, name: str) -> tuple[dict[str, Any] | None, str]:
 def _steps(module: nn.Module, weights: Weights) -> list[Step]:
     """A net as a list of steps; their weights are added to `weights`, in the order of the steps."""
 
-    def in_turn(*parts: nn.Module) -> list[Step]:
-        return [step for part in parts for step in _steps(part, weights)]
-
+    in_turn = partial(_in_turn, weights)
     kind = type(module)
     if kind.__module__.partition(".")[0] not in ("vae", "torch"):  # a subclass may compute something else
         raise _UnknownLayerError(f"is, or has, a {plain(kind.__name__)}, which the page doesn't know")
@@ -100,11 +99,16 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
     raise _UnknownLayerError(f"is, or has, a {type(module).__name__}, which the page doesn't know")
 
 
+def _in_turn(weights: Weights, *parts: nn.Module) -> list[Step]:
+    """The steps of several parts, one after another."""
+    return [step for part in parts for step in _steps(part, weights)]
+
+
 def _mixer_steps(module: MixerDecoder | MixerBlock, weights: Weights) -> list[Step]:
     """A mixer's part as `_steps` has it: what patches or features share is a body for each of their rows."""
 
     def each(rows: int, *parts: nn.Module) -> Step:
-        return {"op": "each", "count": rows, "body": [step for part in parts for step in _steps(part, weights)]}
+        return {"op": "each", "count": rows, "body": _in_turn(weights, *parts)}
 
     def add(terms: Tensor) -> Step:
         weights.vectors.append(terms)
@@ -122,9 +126,7 @@ def _mixer_steps(module: MixerDecoder | MixerBlock, weights: Weights) -> list[St
         over_features = [each(patches, module.feature_norm, inner, module.activation, outer)]
         return [{"op": "residual", "body": body} for body in (over_patches, over_features)]
     *blocks, norm, activation = module.mixers
-    steps = [*_steps(module.body, weights), *_steps(module.stem, weights)]
-    for block in blocks:
-        steps += _steps(block, weights)
+    steps = _in_turn(weights, module.body, module.stem, *blocks)
     steps += [each(module.patches, norm, activation, module.head), add(module.bias)]
     if module.draws_images:
         steps.append({"op": "to_images", "shape": list(module.output_shape), "size": module.patch_size})

@@ -202,12 +202,12 @@ def check_memory(
         model = build_model(config, image_shape=image_shape, num_classes=num_classes)
     prior = sum(weights.numel() for weights in model.prior.parameters())
     net = sum(weights.numel() for weights in model.parameters()) - prior
-    pixels, conv, mixer = math.prod(image_shape), config.arch == "conv", config.arch == "mixer"
+    pixels, conv = math.prod(image_shape), config.arch == "conv"
     width = config.base_channels * math.prod(image_shape[1:]) if conv else sum(config.hidden_dims)
-    if mixer:
+    sizes = {"hidden_dims": max(config.hidden_dims) / max(Config.hidden_dims)}  # in their defaults
+    if config.arch == "mixer":
         width += (config.mixer_blocks + 1) * config.patch_width * math.prod(image_shape[1:]) // config.patch_size**2
-    sizes = {"hidden_dims": max(config.hidden_dims) / 512}  # in their defaults
-    sizes |= {"patch_width": config.patch_width / 96, "mixer_blocks": config.mixer_blocks} if mixer else {}
+        sizes |= {name: getattr(config, name) / getattr(Config, name) for name in ("patch_width", "mixer_blocks")}
     batch = min(config.batch_size, images)
     pairs = batch * config.latent_dim if config.tc_weight != 1 else 0  # of each image, with every other
     batch *= config.num_samples_train * (pixels + width + pairs)
