@@ -59,6 +59,19 @@ def test_bernoulli_recon_in_float32_is_right_to_a_ten_thousandth_of_a_nat_per_im
     torch.testing.assert_close(bernoulli_recon(logits, x).double(), exact, rtol=1e-6, atol=1e-4)
 
 
+def test_bernoulli_recon_s_gradient_at_logits_of_zero_is_one_half_less_the_pixel():
+    x = torch.rand(3, 4, dtype=torch.float64)
+    logits = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    bernoulli_recon(logits, x).sum().backward()
+    torch.testing.assert_close(logits.grad, 0.5 - x)
+
+
+def test_bernoulli_recon_of_black_and_white_pixels_is_exact_where_the_decoder_is_sure():
+    logits = torch.tensor([[30.0, -30.0, 200.0, -200.0]])
+    assert bernoulli_recon(logits, (logits > 0).float()).item() == 0.0
+    assert bernoulli_recon(logits, (logits < 0).float()).item() == 460.0
+
+
 def test_bernoulli_recon_stays_finite_and_right_at_extreme_logits():
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]])
     x = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
