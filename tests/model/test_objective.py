@@ -6,7 +6,7 @@ from torch.distributions import Normal
 
 from vae.config import Config
 from vae.model.losses import bernoulli_recon, total_correlation
-from vae.model.objective import Objective
+from vae.model.objective import Batch, Objective
 from vae.model.vae import VAE, reparameterize
 
 SHAPE = (1, 4, 4)
@@ -27,10 +27,10 @@ def noise(*samples):
     return torch.randn(*samples, 10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-def terms_of(model, x, eps, *, beta=1.0, num_images=0, **knobs):
+def terms_of(model, x, eps, *, beta=1.0, num_images=0, amounts=None, **knobs):
     """Loss, recon and KL of every image."""
     objective = Objective(model, Config(precision="fp32", **knobs), num_images=num_images)
-    return objective(x, torch.zeros(len(x), dtype=torch.int64), eps, beta)
+    return objective(Batch(x, torch.zeros(len(x), dtype=torch.int64), eps, amounts), beta)
 
 
 def log_weights(model, x, z, q):
@@ -52,6 +52,23 @@ def test_the_elbo_of_several_samples_is_their_mean(model, x):
     singles = torch.stack([bernoulli_recon(model(x, eps=sample).logits, x) for sample in eps])
     torch.testing.assert_close(recon, singles.mean(0))
     torch.testing.assert_close(kl, model.kl(model(x)))
+
+
+@pytest.mark.parametrize("objective", ["elbo", "dreg"])
+def test_with_labels_the_prior_is_that_of_images_so_distorted(x, objective):
+    flow: dict = {"prior": "flow", "augment": 0.5, "augment_labels": True}
+    model = VAE(3, hidden_dims=(16,), image_shape=SHAPE, prior="flow", augment_labels=True).double()
+    for coupling in model.prior.couplings:
+        torch.nn.init.normal_(coupling.head.weight)
+    amounts, eps = torch.randn(10, 6, dtype=torch.float64), noise(2)
+    _, _, kl = terms_of(model, x, eps, amounts=amounts, objective=objective, num_samples_train=2, **flow)
+    mu, logvar = model.encode(x)
+    z = mu + (0.5 * logvar).exp() * eps
+    posterior = Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+    prior = torch.stack([model.prior.log_prob(sample, amounts) for sample in z])
+    torch.testing.assert_close(kl, (posterior - prior).mean(0))
+    untold = torch.stack([model.prior.log_prob(sample) for sample in z])
+    assert not torch.allclose(kl, (posterior - untold).mean(0), atol=0.1)
 
 
 def test_the_likelihood_is_the_model_s(x):

@@ -12,7 +12,7 @@ from vae.config.presets import configure
 from vae.data import Split
 from vae.model.build import build_model, start_from_images
 from vae.model.networks import MLPDecoder, MLPEncoder
-from vae.model.objective import Objective
+from vae.model.objective import Batch, Objective
 from vae.model.own import NetsError, call_nets, check_own, load_nets, missing_nets, name_of
 from vae.model.priors import StandardNormal, VampPrior
 from vae.system.errors import UsageError
@@ -82,7 +82,7 @@ def test_each_part_can_be_given_alone_and_is_trained(part, objective):
     check_own(model, Config())
     config = Config(objective=objective, num_samples_train=2, precision="bf16")
     x, eps = torch.rand(5, *SHAPE), torch.randn(2, 5, 3)
-    loss, recon, kl = Objective(model, config)(x, torch.zeros(5, dtype=torch.int64), eps, 1.0)
+    loss, recon, kl = Objective(model, config)(Batch(x, torch.zeros(5, dtype=torch.int64), eps), 1.0)
     assert loss.shape == recon.shape == kl.shape == (5,) and recon.dtype == torch.float32
     loss.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -31,12 +31,12 @@ PRIORS = {
 }
 
 
-def on_a_grid(prior):
+def on_a_grid(prior, *told):
     """log p(z) on a square that holds all but a millionth of the mass, and the area of a cell, for Riemann sums."""
     side = torch.linspace(-30, 30, 601, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(side, side, indexing="ij"), dim=-1)
     with torch.no_grad():
-        return prior.log_prob(plane), (side[1] - side[0]) ** 2
+        return prior.log_prob(plane, *told), (side[1] - side[0]) ** 2
 
 
 @pytest.mark.parametrize("kind", PRIORS)
@@ -61,6 +61,15 @@ def test_a_flow_s_log_determinant_is_autograd_s(latent_dim):
     z = torch.randn(latent_dim, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda z: flow.to_noise(z)[0], z)
     torch.testing.assert_close(flow.to_noise(z)[1], torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_a_flow_that_is_told_of_distortions_is_a_density_for_each_and_one_of_its_own_for_none():
+    flow = shaken(RealNVP(2, 4, 8, num_amounts=6))
+    none, some = torch.zeros(6, dtype=torch.float64), torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5]).double()
+    (density, cell), (distorted, _), (still, _) = on_a_grid(flow), on_a_grid(flow, some), on_a_grid(flow, none)
+    assert (distorted.exp().sum() * cell).item() == pytest.approx(1, abs=1e-3)
+    assert not torch.allclose(distorted, density, atol=0.1)
+    assert torch.equal(still, density)
 
 
 def test_a_new_flow_is_the_standard_normal():

@@ -14,7 +14,7 @@ from torch import nn
 from vae.config import Config
 from vae.data.splits import Split
 from vae.model.build import build_model
-from vae.model.objective import Objective
+from vae.model.objective import Batch, Objective
 from vae.model.vae import VAE
 from vae.system.errors import UsageError
 from vae.training.compiled import CompiledStep, should_compile
@@ -58,7 +58,9 @@ DREG: dict = {
     **{"objective": "dreg", "num_samples_train": 3, "binarize": "dynamic", "augment": 0.5, "ema": 0.9},
     **{"kl_warmup_epochs": 3.0, "grad_clip": 0.1},
 }
-RECORD: dict = {**DREG, "block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8}
+RECORD: dict = {
+    **{**DREG, "block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8, "augment_labels": True},
+}
 CORRELATED: dict = {"latent_dim": 3, "tc_weight": 6.0, "num_samples_train": 2}
 RECIPES = [
     pytest.param(DREG, id="dreg"),
@@ -204,8 +206,8 @@ def test_compiling_leaves_a_batch_norm_s_means_alone(monkeypatch):
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
     compiled = CompiledStep(Objective(model, config), optimizer, size=4)
-    x, y, eps = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), torch.randn(4, 2)
-    compiled.compile(x, y, eps)
+    batch = Batch(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), torch.randn(4, 2))
+    compiled.compile(batch)
     assert norm.num_batches_tracked == 0 and not norm.running_mean.any()
-    compiled(x, y, eps, lr=0.1, beta=1.0, number=2, halted=torch.zeros(()))
+    compiled(batch, lr=0.1, beta=1.0, number=2, halted=torch.zeros(()))
     assert norm.num_batches_tracked == 1

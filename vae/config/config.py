@@ -73,6 +73,7 @@ class Config(Fields):
         length += f", images distorted by {self.augment:g}" if self.augment else ""
         if self.augment and self.augment_until < 1:
             length += f" until {100 * self.augment_until:.3g}% of it"
+        length += ", as the prior is told" if self.augment_labels else ""
         return f"{loss}, {optimizer}, {length}"
 
     @property

@@ -126,6 +126,9 @@ class Fields:
     augment: float = training_knob(
         0.0, "strength of random shifts and distortions of the training images", low=0, high=10
     )
+    augment_labels: bool = training_knob(
+        False, "tell a flow prior how each image was distorted, so that it keeps undistorted ones apart"
+    )
     augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
     seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)
 

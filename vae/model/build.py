@@ -61,6 +61,7 @@ def build_model(
         num_pseudo_inputs=config.num_pseudo_inputs,
         num_couplings=config.num_couplings,
         prior_width=config.prior_width,
+        augment_labels=config.augment_labels,
         mixer_blocks=config.mixer_blocks,
         patch_width=config.patch_width,
         mixture_components=config.mixture_components,

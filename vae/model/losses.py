@@ -41,8 +41,8 @@ def bernoulli_mixture_recon(logits: Tensor, log_weights: Tensor, patches: Tensor
 def _bernoulli_terms(logits: Tensor, x: Tensor) -> Tensor:
     """-log Bernoulli(x; sigmoid(logits)) of every pixel, nats: that of ones is log(1 + exp(-logits)).
 
-    It is `F.binary_cross_entropy_with_logits` without `log1p`, for which PyTorch 2.14 takes a CPU twenty times as long as
-    for `log`. What `log` loses, 6e-8 nats, is float32's rounding of a term near 1.
+    It is `F.binary_cross_entropy_with_logits` without `log1p`, which PyTorch 2.14 computes on a CPU 20 times as slowly
+    as `log`. That loses 6e-8 nats, float32's rounding of a term near 1.
     """
     size = logits.abs()
     return (0.5 - x) * logits + 0.5 * size + torch.log(1 + torch.exp(-size))

@@ -1,9 +1,11 @@
 """What a training step minimises: minus a bound on log p(x), one number per image.
 
-Shapes: B batch, C channels, H height, W width, D latent_dim, S samples.
+Shapes: B batch, C channels, H height, W width, D latent_dim, S samples, A amounts of a distortion.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,15 @@ from vae.model.losses import free_bits_kl, gaussian_kl_per_dim, iwae_bound, tota
 from vae.model.vae import VAE
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the matrix products; all else is float32
+
+
+class Batch(NamedTuple):
+    """What a step trains on."""
+
+    x: Tensor  # images in [0, 1], (B, C, H, W)
+    y: Tensor  # labels, (B,)
+    eps: Tensor  # noise, (B, D) or (S, B, D)
+    amounts: Tensor | None = None  # how each image was distorted, (B, A), for `--augment_labels`
 
 
 class Objective(nn.Module):
@@ -28,22 +39,17 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config, self.num_images = model, config, num_images
 
-    def forward(self, x: Tensor, y: Tensor, eps: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, reconstruction term and KL, nats per image, (B,) each.
-
-        Args:
-            x: images in [0, 1], (B, C, H, W).
-            y: labels, (B,).
-            eps: noise, (B, D) or (S, B, D).
-            beta: the KL's weight in the loss.
-        """
+    def forward(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, reconstruction term and KL, nats per image, (B,) each; beta is the KL's weight in the loss."""
         model, config = self.model, self.config
+        x, y, eps, amounts = batch
+        amounts = amounts if config.augment_labels else None
         dtype = AUTOCAST_DTYPES.get(config.precision)
         with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
             output = model(x, y, eps)
             recon = model.recon(output.logits.float(), x)  # (B,) or (S, B)
             if config.objective == "elbo" or eps.ndim == 2:  # with one sample, every bound is the ELBO
-                kl = charged = model.kl(output)  # (B,), or as recon
+                kl = charged = model.kl(output, amounts)  # (B,), or as recon
                 if config.tc_weight != 1:  # the KL has the total correlation in it once: Chen et al. 2018, eq. 4
                     images = self.num_images or len(x)
                     shared = total_correlation(output.z, output.mu, output.logvar, num_images=images)
@@ -54,7 +60,7 @@ class Objective(nn.Module):
                 return recon + beta * charged, recon, kl
             if config.objective == "dreg":  # gradients reach the posterior through z alone
                 output = output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
-            kl = model.sampled_kl(output)  # (S, B)
+            kl = model.sampled_kl(output, amounts)  # (S, B)
             log_weights = -(recon + beta * kl)
             loss = -iwae_bound(log_weights) if config.objective == "iwae" else _dreg_loss(output.z, log_weights, beta)
             return loss, recon.mean(0), kl.mean(0)

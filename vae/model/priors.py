@@ -1,6 +1,7 @@
 """p(z): the standard normal, and two priors that are learned with the nets.
 
-Shapes: D latent_dim, K num_pseudo_inputs, N draws, Q quantiles; (...) is any batch of latents, such as (S, B).
+Shapes: D latent_dim, K num_pseudo_inputs, N draws, Q quantiles, A amounts of a distortion; (...) is any batch of
+latents, such as (S, B).
 """
 
 from __future__ import annotations
@@ -146,14 +147,17 @@ class Coupling(nn.Module):
         latent_dim: D.
         width: of the two hidden layers that compute shift and scale.
         moves_first: whether the first half moves, or the second.
+        num_amounts: A, numbers that shift and scale depend on too; 0 for none.
     """
 
-    def __init__(self, latent_dim: int, width: int, *, moves_first: bool) -> None:
+    def __init__(self, latent_dim: int, width: int, *, moves_first: bool, num_amounts: int = 0) -> None:
         super().__init__()
         self.moves_first, self.cut = moves_first, latent_dim // 2
         moved = self.cut if moves_first else latent_dim - self.cut
         self.body = nn.Sequential(Linear(latent_dim - moved, width), nn.SiLU(), Linear(width, width), nn.SiLU())
         self.head = Linear(width, 2 * moved)
+        if num_amounts:
+            self.amounts = Linear(num_amounts, width, bias=False)
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)
 
@@ -165,14 +169,18 @@ class Coupling(nn.Module):
     def _join(self, kept: Tensor, moved: Tensor) -> Tensor:
         return torch.cat([moved, kept] if self.moves_first else [kept, moved], dim=-1)
 
-    def _shift_and_log_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = self.head(self.body(kept)).to(kept.dtype).chunk(2, dim=-1)
+    def _shift_and_log_scale(self, kept: Tensor, amounts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first, *others = self.body
+        h = first(kept) if amounts is None else first(kept) + self.amounts(amounts)
+        for layer in others:
+            h = layer(h)
+        shift, raw = self.head(h).to(kept.dtype).chunk(2, dim=-1)
         return shift, SCALE_LIMIT * torch.tanh(raw / SCALE_LIMIT)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, amounts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latents (..., D) one step towards noise, and the log of the step's Jacobian determinant, (...,)."""
         kept, moved = self._split(z)
-        shift, log_scale = self._shift_and_log_scale(kept)
+        shift, log_scale = self._shift_and_log_scale(kept, amounts)
         return self._join(kept, (moved - shift) * torch.exp(-log_scale)), -log_scale.sum(-1)
 
     def inverse(self, eps: Tensor) -> Tensor:
@@ -191,21 +199,25 @@ class RealNVP(Prior):
         latent_dim: D, at least 2.
         num_couplings: length of the chain.
         width: of the hidden layers in each coupling.
+        num_amounts: A of training images that are distorted, if the prior is told how; 0 if it isn't. Images that
+            aren't distorted have amounts of 0, which change nothing, so that theirs is the prior that scores and draws.
+            Karras et al. 2022, app. F.2.
     """
 
-    def __init__(self, latent_dim: int, num_couplings: int, width: int) -> None:
+    def __init__(self, latent_dim: int, num_couplings: int, width: int, *, num_amounts: int = 0) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.couplings = nn.ModuleList(
-            Coupling(latent_dim, width, moves_first=index % 2 == 1) for index in range(num_couplings)
+            Coupling(latent_dim, width, moves_first=index % 2 == 1, num_amounts=num_amounts)
+            for index in range(num_couplings)
         )
 
-    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def to_noise(self, z: Tensor, amounts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latents (..., D) to noise (..., D), with the log of the Jacobian determinant, (...,)."""
         log_det = torch.zeros_like(z[..., 0])
         for coupling in self.couplings:
             dealt = torch.cat([z[..., ::2], z[..., 1::2]], dim=-1)
-            z, step = coupling(dealt)
+            z, step = coupling(dealt, amounts)
             log_det = log_det + step
         return z, log_det
 
@@ -218,7 +230,12 @@ class RealNVP(Prior):
             eps[..., ::2], eps[..., 1::2] = dealt[..., :num_even], dealt[..., num_even:]
         return eps
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z), nats, (...,), for latents (..., D): the change of variables. Dinh et al. 2017, eq. 3."""
-        eps, log_det = self.to_noise(z)
+    def log_prob(self, z: Tensor, amounts: Tensor | None = None) -> Tensor:
+        """log p(z), nats, (...,), for latents (..., D): the change of variables. Dinh et al. 2017, eq. 3.
+
+        Args:
+            z: of the images, (..., D).
+            amounts: how these were distorted, (B, A), the last batch dimension of z; `None` for not at all.
+        """
+        eps, log_det = self.to_noise(z, amounts)
         return standard_normal_log_density(eps) + log_det

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae.config import Config
+from vae.data.augment import NUM_AMOUNTS
 from vae.model.likelihoods import Likelihood, make_likelihood
 from vae.model.losses import gaussian_kl, gaussian_log_density
 from vae.model.nets import check_sides, make_decoder, make_encoder
@@ -84,6 +85,7 @@ class VAE(nn.Module):
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
+        augment_labels: whether `flow` can be told how an image was distorted.
         mixer_blocks: of a `mixer`.
         patch_width: features of each patch in a `mixer`.
         mixture_components: of every patch of binary pixels, for `bce` and not `conv`; 1 makes pixels independent.
@@ -114,6 +116,7 @@ class VAE(nn.Module):
         num_pseudo_inputs: int = 500,
         num_couplings: int = 6,
         prior_width: int = 256,
+        augment_labels: bool = False,
         mixer_blocks: int = 1,
         patch_width: int = 96,
         mixture_components: int = 1,
@@ -134,6 +137,7 @@ class VAE(nn.Module):
             **{"hidden_dims": tuple(hidden_dims), "block": block},
             **{"activation": activation, "negative_slope": negative_slope},
             **{"num_pseudo_inputs": num_pseudo_inputs, "num_couplings": num_couplings, "prior_width": prior_width},
+            **{"augment_labels": augment_labels},
             **{"mixer_blocks": mixer_blocks, "patch_width": patch_width},
             **{"mixture_components": mixture_components, "patch_size": patch_size},
             **named,
@@ -160,7 +164,7 @@ class VAE(nn.Module):
         elif prior == "vamp":
             self.prior = VampPrior(self.encode, num_pseudo_inputs, image_shape)
         elif prior == "flow":
-            self.prior = RealNVP(latent_dim, num_couplings, prior_width)
+            self.prior = RealNVP(latent_dim, num_couplings, prior_width, num_amounts=NUM_AMOUNTS * augment_labels)
         else:
             self.prior = StandardNormal(latent_dim)
         self.likelihood = p_of_x
@@ -210,15 +214,19 @@ class VAE(nn.Module):
         """Whether the prior is the standard normal, whose KL from q(z|x) needs no samples."""
         return type(self.prior) is StandardNormal
 
-    def kl(self, output: VAEOutput) -> Tensor:
+    def kl(self, output: VAEOutput, amounts: Tensor | None = None) -> Tensor:
         """KL(q(z|x) || p(z)), nats per image: in closed form, (B,), or `sampled_kl` if the prior is learned."""
         if self.has_closed_form_kl:
             return gaussian_kl(output.mu, output.logvar)
-        return self.sampled_kl(output)
+        return self.sampled_kl(output, amounts)
 
-    def sampled_kl(self, output: VAEOutput) -> Tensor:
-        """log q(z|x) - log p(z) at the samples z, an unbiased estimate of the KL, nats per image, (B,) or (S, B)."""
-        return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z)
+    def sampled_kl(self, output: VAEOutput, amounts: Tensor | None = None) -> Tensor:
+        """log q(z|x) - log p(z) at the samples z, an unbiased estimate of the KL, nats per image, (B,) or (S, B).
+
+        Where `amounts` (B, A) tell how the images were distorted, the prior is that of images so distorted.
+        """
+        told = () if amounts is None else (amounts,)
+        return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z, *told)
 
     @torch.no_grad()
     def sample(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vae.config import Config
+from vae.model.objective import Batch
 from vae.system.errors import UsageError, UserError
 
 CUDA: dict[str, Any] = {"triton.cudagraphs": True, "compile_threads": 1}
@@ -101,7 +102,7 @@ class CompiledStep:
         self._compiled = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
         self._graph = self._compiled(self._step)
 
-    def compile(self, x: Tensor, y: Tensor, eps: Tensor) -> None:
+    def compile(self, batch: Batch) -> None:
         """Compile for batches of this one's shapes, without changing the weights or the optimizer's state.
 
         Raises:
@@ -111,14 +112,14 @@ class CompiledStep:
             raise CompileError(f"the training step can't be compiled: {' or '.join(DISABLERS)} is set")
         buffers = list(self._objective.buffers())
         before = [buffer.clone() for buffer in buffers]  # such as the means of a batch norm
-        self._objective(x, y, eps, 1.0)  # makes the checks of a first batch, such as that of the pixels' range
-        factors, halted = torch.ones(4, device=x.device), torch.ones((), device=x.device)
+        self._objective(batch, 1.0)  # makes the checks of a first batch, such as that of the pixels' range
+        factors, halted = torch.ones(4, device=self._device), torch.ones((), device=self._device)
         # By default a process may compile this function only a few times; each CompiledStep has a graph of its own.
         settings = {"trace_autograd_ops": True, "recompile_limit": 1000, "accumulated_recompile_limit": 1000}
         try:
             with torch._dynamo.config.patch(settings), _silent(*TALKATIVE):
-                for _ in range(3 if x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
-                    self._warm_up(x, y, eps, factors, halted)
+                for _ in range(3 if batch.x.is_cuda else 1):  # a CUDA graph is warmed up, recorded and replayed
+                    self._warm_up(batch, factors, halted)
         except (RuntimeError, OSError, AttributeError) as error:  # the last: an older torch lacks these settings
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CompileError(f"the training step can't be compiled: {reason[:200]}") from None
@@ -126,15 +127,11 @@ class CompiledStep:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
 
-    def __call__(
-        self, x: Tensor, y: Tensor, eps: Tensor, *, lr: float, beta: float, number: int, halted: Tensor
-    ) -> Tensor:
+    def __call__(self, batch: Batch, *, lr: float, beta: float, number: int, halted: Tensor) -> Tensor:
         """Update the weights by a batch.
 
         Args:
-            x: images in [0, 1], (B, C, H, W).
-            y: labels, (B,).
-            eps: noise, (B, D) or (S, B, D).
+            batch: of the size that was compiled for.
             lr: learning rate.
             beta: the KL's weight.
             number: of the step, counted from the run's first, 1.
@@ -146,15 +143,15 @@ class CompiledStep:
         beta1, beta2 = self._betas
         factors = (1 - lr * self._decay, lr / (1 - beta1**number), (1 - beta2**number) ** -0.5, beta)
         # Scalars come from outside the graph, which would otherwise compute the powers again for every weight.
-        return self._run(x, y, eps, torch.tensor(factors).to(self._device, non_blocking=True), halted)
+        return self._run(batch, torch.tensor(factors).to(self._device, non_blocking=True), halted)
 
-    def _run(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
-        return self._graph(x, y, eps, factors, halted)
+    def _run(self, batch: Batch, factors: Tensor, halted: Tensor) -> Tensor:
+        return self._graph(batch, factors, halted)
 
     _warm_up = _run
 
-    def _step(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
-        gradients, terms = self._gradients(x, y, eps, factors)
+    def _step(self, batch: Batch, factors: Tensor, halted: Tensor) -> Tensor:
+        gradients, terms = self._gradients(batch, factors)
         with torch.no_grad():
             go = self._goes(terms, halted)
             if self._grad_clip:
@@ -170,9 +167,9 @@ class CompiledStep:
                         member.copy_(part)
         return terms.sum(1)
 
-    def _gradients(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _gradients(self, batch: Batch, factors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Gradients of the weights, and the terms of each image, (3, B)."""
-        parts = self._objective(x, y, eps, factors[3])
+        parts = self._objective(batch, factors[3])
         gradients = torch.autograd.grad(parts[0].sum() / self._size, self._weights)
         return gradients, torch.stack([part.detach() for part in parts])
 

@@ -50,8 +50,8 @@ def train_epoch(
     for x, y, size in shuffled_batches(split, config.batch_size, generator, processes=step.processes):
         number += 1
         lr, beta = lr_and_beta(config, epoch - 1 + (seen + size / 2) / len(split))
-        x, eps = step.prepare(x, generator, size=size, current=current)
-        step(x, y, eps, size=size, lr=lr, beta=beta, number=number, watch=watch)
+        batch = step.prepare(x, y, generator, size=size, current=current)
+        step(batch, size=size, lr=lr, beta=beta, number=number, watch=watch)
         seen += size
         on_batch(size)
     watch.check()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vae.model.objective import Batch
 from vae.system.exchange import Exchange
 from vae.training.compiled import CompiledStep
 
@@ -57,22 +58,22 @@ class ParallelStep(CompiledStep):
                 part.view_as(value).copy_(value) for part, value in zip(parts, values, strict=True)
             )
 
-    def _run(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
-        gradients, terms = self._gradient_graph(x, y, eps, factors)
+    def _run(self, batch: Batch, factors: Tensor, halted: Tensor) -> Tensor:
+        gradients, terms = self._gradient_graph(batch, factors)
         torch.cat(gradients, out=self._exchange.part)
         self._update_graph(self._exchange.add_up(terms), terms, factors, halted)
         self._exchange.wait()
         return terms
 
-    def _warm_up(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor, halted: Tensor) -> Tensor:
+    def _warm_up(self, batch: Batch, factors: Tensor, halted: Tensor) -> Tensor:
         """Compile both graphs without waiting for the other processes, which may fail."""
-        _, terms = self._gradient_graph(x, y, eps, factors)
+        _, terms = self._gradient_graph(batch, factors)
         self._update_graph(self._exchange.rows, terms, factors, halted)
         return terms
 
-    def _parts(self, x: Tensor, y: Tensor, eps: Tensor, factors: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _parts(self, batch: Batch, factors: Tensor) -> tuple[list[Tensor], Tensor]:
         """The gradients of this process's images as they are sent, (n,) each, and the sums of their terms, (3,)."""
-        gradients, terms = self._gradients(x, y, eps, factors)
+        gradients, terms = self._gradients(batch, factors)
         return [gradient.to(self._dtype).flatten() for gradient in gradients], terms.sum(1)
 
     @torch.no_grad()

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from vae.config import Config
-from vae.data.augment import distort
+from vae.data.augment import NUM_AMOUNTS, distort
 from vae.data.batches import shuffled_batches
 from vae.data.splits import Split
-from vae.model.objective import Objective
+from vae.model.objective import Batch, Objective
 from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 from vae.system.exchange import Exchange, make_exchange
@@ -66,34 +66,33 @@ class TrainingStep:
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             self._exchange = make_exchange(processes, size, dtype=dtype, device=device)
 
-    def prepare(self, x: Tensor, generator: torch.Generator, *, size: int, current: Phase) -> tuple[Tensor, Tensor]:
-        """A batch as the model sees it, distorted and made binary, and its noise eps, (B, D) or (S, B, D).
+    def prepare(self, x: Tensor, y: Tensor, generator: torch.Generator, *, size: int, current: Phase) -> Batch:
+        """Distort images and make them binary, and draw their noise.
 
         Noise is drawn for the images of all processes, so that an image gets the same one however many these are.
 
         Args:
             x: this process's images in [0, 1], (B, C, H, W).
+            y: labels, (B,).
             generator: of everything that is drawn, on the images' device.
             size: of the batch in all processes.
             current: what holds in this epoch.
         """
         shard, noise = self.processes.shard, partial(torch.randn, generator=generator, device=x.device)
+        amounts = x.new_zeros(len(x), NUM_AMOUNTS)
         if current.augment:
-            x = distort(x, current.augment, shard(noise(6, size), dim=1))
+            amounts = current.augment * shard(noise(NUM_AMOUNTS, size), dim=1).T.contiguous()
+            x = distort(x, amounts)
         if self.config.binarize == "dynamic":  # five times as fast as torch.bernoulli
             x = (shard(torch.rand(size, *x.shape[1:], generator=generator, device=x.device)) < x).to(x.dtype)
         samples = [current.num_samples] if current.num_samples > 1 else []
-        return x, shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous()
+        return Batch(x, y, shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous(), amounts)
 
-    def __call__(
-        self, x: Tensor, y: Tensor, eps: Tensor, *, size: int, lr: float, beta: float, number: int, watch: Watch
-    ) -> None:
+    def __call__(self, batch: Batch, *, size: int, lr: float, beta: float, number: int, watch: Watch) -> None:
         """Update the weights by a batch.
 
         Args:
-            x: this process's images in [0, 1], (B, C, H, W).
-            y: labels, (B,).
-            eps: noise, (B, D) or (S, B, D).
+            batch: this process's images.
             size: of the batch in all processes.
             lr: learning rate.
             beta: the KL's weight.
@@ -101,12 +100,12 @@ class TrainingStep:
             watch: is given the terms, and keeps the weights from moving once these are no longer finite.
         """
         if self.compiled is not None and size == self.config.batch_size:
-            watch.record(self.compiled(x, y, eps, lr=lr, beta=beta, number=number, halted=watch.halted))
+            watch.record(self.compiled(batch, lr=lr, beta=beta, number=number, halted=watch.halted))
         else:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.zero_grad()
-            terms = self._objective(x, y, eps, beta)
+            terms = self._objective(batch, beta)
             sums = torch.stack([term.detach().sum() for term in terms])
             self.scaler.scale(terms[0].sum() / size).backward()
             if self._exchange is None:
@@ -146,15 +145,15 @@ class TrainingStep:
         """
         generator = torch.Generator(split.device)
         x, y, size = next(shuffled_batches(split, self.config.batch_size, generator, processes=self.processes))
-        x, eps = self.prepare(x, generator, size=size, current=phase(self.config, epoch))
+        batch = self.prepare(x, y, generator, size=size, current=phase(self.config, epoch))
         settings: dict[str, Any] = {"size": size, "grad_clip": self.config.grad_clip}
         if self._exchange is None:
             compiled = CompiledStep(self._objective, self.optimizer, **settings)
-            compiled.compile(x, y, eps)
+            compiled.compile(batch)
         else:
             compiled = ParallelStep(self._objective, self.optimizer, exchange=self._exchange, **settings)
             with self._all_or_none(compiled):
-                compiled.compile(x, y, eps)
+                compiled.compile(batch)
         self.compiled = compiled
 
     def forget_compiled(self) -> None:
