@@ -35,7 +35,7 @@ EXPECTED = ROOT / "vae" / "config" / "expected.json"  # the package's summary, f
 # The page of each table, and the comments that it stands between.
 RESULTS = "docs/results.md", "<!-- results: written by `make results` -->", "<!-- end of results -->"
 LIKELIHOODS = "docs/likelihoods.md", "<!-- likelihoods: written by `make record` -->", "<!-- end of likelihoods -->"
-SCORED = ("quick", "record", "record-standard")  # with 5,000 importance samples
+SCORED = ("quick", "record", "record-mixer", "record-standard")  # with 5,000 importance samples
 # Test losses of plain PyTorch loops of the same recipes, grey pixels, seed 0, one run each.
 PLAIN = {"mlp-2d": "148.8", "mlp-64d": "107.7", "mlp-32d": "102.9", "mlp-20d": "101.0"}
 
