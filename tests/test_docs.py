@@ -229,6 +229,7 @@ def preset_row(name):
         nets = f"{len(config.hidden_dims)} residual blocks of {config.hidden_dims[0]}"
     else:
         nets = "-".join(map(str, (784, *config.hidden_dims)))
+    nets += ", a mixer block" if config.arch == "mixer" else ""
     nets += ", RealNVP prior" if config.prior == "flow" else ""
     loss = {"bce": "BCE + KL", "mse": "squared error + KL"}[config.recon_loss]
     if config.binarize == "dynamic":

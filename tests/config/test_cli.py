@@ -85,6 +85,8 @@ BAD = [
         ["--mixture_components", "4", "--binarize", "static", "--patch_size", "5"],
         "--patch_size 5: must divide --image_size 28",
     ),
+    (["--augment_labels", "--prior", "flow"], "give --prior flow and --augment 0.5, or --no_augment_labels"),
+    (["--augment_labels", "--augment", "0.5"], "--augment_labels tells a learned prior of distortions"),
     (["--free_bits", "-0.1"], "--free_bits -0.1: must be at least 0"),
     (["--free_bits", "1e39"], "--free_bits 1e+39: must be at most"),
     (["--elbo_until", "0.5"], "--elbo_until 0.5 comes before another bound: give --objective dreg, or --elbo_until 0"),

@@ -35,10 +35,12 @@ def test_tuned_recipes_have_the_size_and_length_of_the_plain_ones():
             assert getattr(plain, knob) == getattr(tuned, knob), (name, knob)
 
 
-def test_records_are_dense_nets_on_dynamically_binarised_pixels_without_labels():
-    for name, prior in (("quick", "flow"), ("record", "flow"), ("record-standard", "standard")):
+def test_records_are_of_dynamically_binarised_pixels_without_labels():
+    arch, prior = {"record-mixer": "mixer"}, {"record-standard": "standard"}
+    for name in ("quick", "record", "record-mixer", "record-standard"):
         config = configure({"preset": name})
-        assert (config.arch, config.binarize, config.prior, config.conditional) == ("mlp", "dynamic", prior, False)
+        assert (config.arch, config.prior) == (arch.get(name, "mlp"), prior.get(name, "flow"))
+        assert (config.binarize, config.conditional) == ("dynamic", False)
         assert config.beta == 1 and config.val_split == 0
 
 

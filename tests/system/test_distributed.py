@@ -22,7 +22,9 @@ from vae.system.errors import UsageError
 from vae.system.stopping import Stopped, Stopper
 
 FLAGS = ["--num_epochs", "2", "--precision", "fp32", "--val_split", "0.1", "--sample_every", "0", "--quiet"]
-RECORD = "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --augment 0.5 --binarize dynamic"
+RECORD = (
+    "--prior flow --objective iwae --num_samples_train 3 --ema 0.9 --augment 0.5 --augment_labels --binarize dynamic"
+)
 PHASES = "--num_epochs 3 --objective dreg --num_samples_train 2 --elbo_until 0.67 --augment 0.5 --compile on"
 METHODS = {"plain": [], "record": RECORD.split(" "), "phases": PHASES.split(" ")}
 
