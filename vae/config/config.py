@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ class Config(Fields):
 
     @property
     def model_name(self) -> str:
-        """Short name of the model, for run folders: `mlp-512-2d`, or of nets of one's own `my_nets-make-2d`."""
-        body = [self.arch, *map(str, [self.base_channels] if self.arch == "conv" else self.hidden_dims)]
+        """Short name of the model: `mlp-512-256-20d`, `mlp-4x512-40d-residual`, or of one's own `my_nets-make-2d`."""
+        widths = [(width, len(list(same))) for width, same in groupby(self.hidden_dims)]
+        dense = [f"{layers}x{width}" if layers > 1 else str(width) for width, layers in widths]
+        body = [self.arch, *([str(self.base_channels)] if self.arch == "conv" else dense)]
         kinds = [self.block] * (self.block != "plain") + [self.prior] * (self.prior != "standard")
         kinds += ["mixture"] * (self.mixture_components > 1)
         if self.nets:

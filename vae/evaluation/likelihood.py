@@ -26,7 +26,7 @@ from vae.model.vae import VAE
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # size of a block of noise: changing it changes the noise
-LOGITS_AT_ONCE = 800_000  # 1,000 MNIST images, which stay in a CPU's cache
+LOGITS_AT_ONCE = 160_000  # 200 MNIST images: what a decoder computes of them stays in a CPU's cache
 GPU_LOGITS_AT_ONCE = 2**25
 
 

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The loss of a batch; a module, so that DistributedDataParallel can average its gradients.
+    """The loss of a batch, as a module with the weights and buffers of its model.
 
     Args:
         model: the VAE, which knows its likelihood and its prior.

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from vae.system.files import write_atomic
 
 DPI = 160
-MODEL = 32  # letters of a model's name in a subtitle, at most
+MODEL = 40  # letters of a model's name in a subtitle, at most
 INK, FAINT = "#1f2430", "#6b7280"
 # Ten colours with a contrast of at least 3:1 to white (WCAG 2.2, 1.4.11). They were searched for the largest distance
 # between any two (OKLab), seen with normal vision, protanopia and deuteranopia (Machado et al. 2009), larger for digits
