@@ -41,7 +41,7 @@ def test_two_processes_train_what_one_does(tmp_path, method):
     With 1,293 images and batches of 256, the last one of 13 is uneven for two.
     """
     flags = [*QUICK, *FLAGS, *METHODS[method]]
-    assert main([*flags, *places(tmp_path / "one"), "--run_name", "x"]) == 0
+    assert main([*flags, *places(tmp_path / "one"), "--run_name", "x", "--compile", "off"]) == 0
     two_processes(*flags, *places(tmp_path / "two"), "--run_name", "x")
     one, two = (load_state(tmp_path / name / "outputs" / "x") for name in ("one", "two"))
     for name, value in one["model_state"].items():
