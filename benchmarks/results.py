@@ -14,6 +14,7 @@ entry and its folder below `outputs/` to measure a preset anew.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from vae.config.presets import PRESETS, configure
 from vae.runs.entries import Spread
-from vae.runs.record import last_row
+from vae.runs.record import last_row, read_metrics
 from vae.system.files import write_atomic, write_json
 
 STORE = ROOT / "benchmarks" / "results.json"
@@ -100,7 +101,15 @@ def train(preset: str, seed: int, num_epochs: int) -> Entry:
         # Compiling, evaluation and pictures included; of a run that was stopped, the break too.
         "minutes": (results.stat().st_mtime - datetime.fromisoformat(facts["started"]).timestamp()) / 60,
         "versions": facts["versions"],
+        **({"curve": curve(run_dir / "metrics.jsonl", num_epochs)} if preset in SCORED else {}),
     }
+
+
+def curve(metrics: Path, num_epochs: int) -> list[list[float]]:
+    """Minutes of training and minus the ELBO of the test images after each epoch."""
+    rows = read_metrics(metrics, num_epochs)
+    minutes = itertools.accumulate(row["seconds"] / 60 for row in rows)
+    return [[round(time, 3), round(row["test/loss"], 3)] for time, row in zip(minutes, rows, strict=True)]
 
 
 def score(entry: Entry) -> None:
