@@ -142,6 +142,11 @@ def test_knobs_that_a_part_can_t_go_with_are_refused():
             check_own(VAE(3, prior=Wide(), **SMALL), Config(**{flag: value}))
     with pytest.raises(UsageError, match="Gaussian is not a likelihood of binary pixels"):
         check_own(VAE(3, likelihood=Gaussian(), **SMALL), Config(binarize="dynamic"))
+    labels = Config(nets="my_nets.py:make", augment=0.5, augment_labels=True)
+    for prior in (Wide(), "standard", "flow"):
+        with pytest.raises(UsageError, match="--augment_labels needs the flow of VAE"):
+            check_own(VAE(3, prior=prior, **SMALL), labels)
+    check_own(VAE(3, prior="flow", augment_labels=True, **SMALL), labels)
     images = Split(torch.zeros(2, *SHAPE, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     for part in ("decoder", "likelihood"):
         with pytest.raises(UsageError, match="--mean_bias is for the built-in decoders"):

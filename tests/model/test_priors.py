@@ -31,12 +31,12 @@ PRIORS = {
 }
 
 
-def on_a_grid(prior, *told):
+def on_a_grid(prior, *amounts):
     """log p(z) on a square that holds all but a millionth of the mass, and the area of a cell, for Riemann sums."""
     side = torch.linspace(-30, 30, 601, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(side, side, indexing="ij"), dim=-1)
     with torch.no_grad():
-        return prior.log_prob(plane, *told), (side[1] - side[0]) ** 2
+        return prior.log_prob(plane, *amounts), (side[1] - side[0]) ** 2
 
 
 @pytest.mark.parametrize("kind", PRIORS)

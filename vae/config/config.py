@@ -42,7 +42,7 @@ class Config(Fields):
 
     @property
     def model_name(self) -> str:
-        """Short name of the model: `mlp-512-256-20d`, `mlp-4x512-40d-residual`, or of one's own `my_nets-make-2d`."""
+        """Short name of the model: `mlp-512-256-20d`, `mlp-4x512-40d-residual`, or with --nets `my_nets-make-2d`."""
         widths = [(width, len(list(same))) for width, same in groupby(self.hidden_dims)]
         dense = [f"{layers}x{width}" if layers > 1 else str(width) for width, layers in widths]
         body = [self.arch, *([str(self.base_channels)] if self.arch == "conv" else dense)]
@@ -75,8 +75,8 @@ class Config(Fields):
         length = f"batch {self.batch_size}, {_epochs(self.num_epochs)}"
         length += f", images distorted by {self.augment:g}" if self.augment else ""
         if self.augment and self.augment_until < 1:
-            length += f" until {100 * self.augment_until:.3g}% of it"
-        length += ", as the prior is told" if self.augment_labels else ""
+            length += f" for the first {100 * self.augment_until:.3g}%"
+        length += ", prior conditioned on that" if self.augment and self.augment_labels else ""
         return f"{loss}, {optimizer}, {length}"
 
     @property

@@ -45,7 +45,7 @@ class Fields:
 
     arch: str = model_knob(
         "mlp",
-        "dense nets, convolutions, or dense nets whose decoder ends in layers that an image's patches share",
+        "dense nets, convolutions, or mixer: dense nets whose decoder ends in layers that all patches share",
         choices=("mlp", "conv", "mixer"),
     )
     latent_dim: int = model_knob(2, "number of latent variables", low=1, high=4096)
@@ -127,7 +127,7 @@ class Fields:
         0.0, "strength of random shifts and distortions of the training images", low=0, high=10
     )
     augment_labels: bool = training_knob(
-        False, "tell a flow prior how each image was distorted, so that it keeps undistorted ones apart"
+        False, "condition a flow prior on how each image was distorted; scores and samples are of undistorted ones"
     )
     augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
     seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)

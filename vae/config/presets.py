@@ -96,7 +96,8 @@ DESCRIPTIONS = {
     "mlp-20d-tuned": "mlp-20d with a better recipe, at the same size and length",
     "quick": "a good likelihood in about 8 minutes of two CPU cores: a learned prior, and patches as mixtures",
     "record": "the best likelihood: dense nets and a learned prior; about 45 minutes of two CPU cores",
-    "record-mixer": "the same, with a decoder whose last layers patches share, and patches as mixtures; about an hour",
+    "record-mixer": "fewer dense layers, then a mixer block and a last layer that all patches share; patches as "
+    "mixtures; the ELBO before the DReG bound",
     "record-standard": "record with the standard normal prior, in less time",
 }
 

@@ -39,12 +39,12 @@ def bernoulli_mixture_recon(logits: Tensor, log_weights: Tensor, patches: Tensor
 
 
 def _bernoulli_terms(logits: Tensor, x: Tensor) -> Tensor:
-    """-log Bernoulli(x; sigmoid(logits)) of every pixel, nats: that of ones is log(1 + exp(-logits)).
+    """-log Bernoulli(x; sigmoid(logits)) of every pixel, nats.
 
-    It is `F.binary_cross_entropy_with_logits` without `log1p`, which PyTorch 2.14 computes on a CPU 20 times as slowly
-    as `log`. That loses 6e-8 nats, float32's rounding of a term near 1.
+    It equals `F.binary_cross_entropy_with_logits`, but has log(1 + y) in place of log1p(y), which PyTorch 2.14 computes
+    on a CPU 20 times as slowly. The rounding error is 6e-8 nats at most.
     """
-    size = logits.abs()
+    x, size = x.expand_as(logits), logits.abs()
     return (0.5 - x) * logits + 0.5 * size + torch.log(1 + torch.exp(-size))
 
 

@@ -23,11 +23,11 @@ class Batch(NamedTuple):
     x: Tensor  # images in [0, 1], (B, C, H, W)
     y: Tensor  # labels, (B,)
     eps: Tensor  # noise, (B, D) or (S, B, D)
-    amounts: Tensor | None = None  # how each image was distorted, (B, A), for `--augment_labels`
+    amounts: Tensor | None = None  # how each image was distorted, (B, A); only with `--augment_labels`
 
 
 class Objective(nn.Module):
-    """The loss of a batch, as a module with the weights and buffers of its model.
+    """The loss of a batch; a module, through which the compiled step finds the model's buffers.
 
     Args:
         model: the VAE, which knows its likelihood and its prior.
@@ -43,13 +43,13 @@ class Objective(nn.Module):
         """Loss, reconstruction term and KL, nats per image, (B,) each; beta is the KL's weight in the loss."""
         model, config = self.model, self.config
         x, y, eps, amounts = batch
-        amounts = amounts if config.augment_labels else None
+        condition = {} if amounts is None else {"amounts": amounts}  # which a subclass of one's own needn't take
         dtype = AUTOCAST_DTYPES.get(config.precision)
         with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
             output = model(x, y, eps)
             recon = model.recon(output.logits.float(), x)  # (B,) or (S, B)
             if config.objective == "elbo" or eps.ndim == 2:  # with one sample, every bound is the ELBO
-                kl = charged = model.kl(output, amounts)  # (B,), or as recon
+                kl = charged = model.kl(output, **condition)  # (B,), or as recon
                 if config.tc_weight != 1:  # the KL has the total correlation in it once: Chen et al. 2018, eq. 4
                     images = self.num_images or len(x)
                     shared = total_correlation(output.z, output.mu, output.logvar, num_images=images)
@@ -60,7 +60,7 @@ class Objective(nn.Module):
                 return recon + beta * charged, recon, kl
             if config.objective == "dreg":  # gradients reach the posterior through z alone
                 output = output._replace(mu=output.mu.detach(), logvar=output.logvar.detach())
-            kl = model.sampled_kl(output, amounts)  # (S, B)
+            kl = model.sampled_kl(output, **condition)  # (S, B)
             log_weights = -(recon + beta * kl)
             loss = -iwae_bound(log_weights) if config.objective == "iwae" else _dreg_loss(output.z, log_weights, beta)
             return loss, recon.mean(0), kl.mean(0)

@@ -165,6 +165,8 @@ def check_own(model: VAE, config: Config) -> None:
     for flag, is_set in {"free_bits": config.free_bits, "tc_weight": config.tc_weight != 1}.items():
         if is_set and not model.has_closed_form_kl:
             raise UsageError(f"--{flag} needs the KL in closed form, which is that of the built-in standard prior")
+    if config.augment_labels and not getattr(model.prior, "num_amounts", 0):
+        raise UsageError("--augment_labels needs the flow of VAE(prior='flow', augment_labels=True)")
     if config.binarize != "none" and likelihood.support != "binary":
         raise UsageError(f"--binarize {config.binarize}: {likelihood.name} is not a likelihood of binary pixels")
     if not isinstance(likelihood.name, str) or not likelihood.name.isprintable():

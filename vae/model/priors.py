@@ -147,7 +147,7 @@ class Coupling(nn.Module):
         latent_dim: D.
         width: of the two hidden layers that compute shift and scale.
         moves_first: whether the first half moves, or the second.
-        num_amounts: A, numbers that shift and scale depend on too; 0 for none.
+        num_amounts: A, as `RealNVP` has it.
     """
 
     def __init__(self, latent_dim: int, width: int, *, moves_first: bool, num_amounts: int = 0) -> None:
@@ -157,7 +157,7 @@ class Coupling(nn.Module):
         self.body = nn.Sequential(Linear(latent_dim - moved, width), nn.SiLU(), Linear(width, width), nn.SiLU())
         self.head = Linear(width, 2 * moved)
         if num_amounts:
-            self.amounts = Linear(num_amounts, width, bias=False)
+            self.from_amounts = Linear(num_amounts, width, bias=False)  # adds nothing for amounts of 0
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)
 
@@ -170,11 +170,10 @@ class Coupling(nn.Module):
         return torch.cat([moved, kept] if self.moves_first else [kept, moved], dim=-1)
 
     def _shift_and_log_scale(self, kept: Tensor, amounts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        first, *others = self.body
-        h = first(kept) if amounts is None else first(kept) + self.amounts(amounts)
-        for layer in others:
-            h = layer(h)
-        shift, raw = self.head(h).to(kept.dtype).chunk(2, dim=-1)
+        h = self.body[0](kept)
+        if amounts is not None:
+            h = h + self.from_amounts(amounts)
+        shift, raw = self.head(self.body[1:](h)).to(kept.dtype).chunk(2, dim=-1)
         return shift, SCALE_LIMIT * torch.tanh(raw / SCALE_LIMIT)
 
     def forward(self, z: Tensor, amounts: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -184,7 +183,7 @@ class Coupling(nn.Module):
         return self._join(kept, (moved - shift) * torch.exp(-log_scale)), -log_scale.sum(-1)
 
     def inverse(self, eps: Tensor) -> Tensor:
-        """Noise (..., D) one step towards latents."""
+        """Noise (..., D) one step towards latents of undistorted images."""
         kept, moved = self._split(eps)
         shift, log_scale = self._shift_and_log_scale(kept)
         return self._join(kept, moved * torch.exp(log_scale) + shift)
@@ -199,14 +198,14 @@ class RealNVP(Prior):
         latent_dim: D, at least 2.
         num_couplings: length of the chain.
         width: of the hidden layers in each coupling.
-        num_amounts: A of training images that are distorted, if the prior is told how; 0 if it isn't. Images that
-            aren't distorted have amounts of 0, which change nothing, so that theirs is the prior that scores and draws.
-            Karras et al. 2022, app. F.2.
+        num_amounts: A, the numbers telling how a training image was distorted, on which the prior is conditioned; or 0.
+            Amounts of 0 stand for an undistorted image and add nothing: scoring and sampling leave them out. Karras et
+            al. 2022, app. F.2.
     """
 
     def __init__(self, latent_dim: int, num_couplings: int, width: int, *, num_amounts: int = 0) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.num_amounts = latent_dim, num_amounts
         self.couplings = nn.ModuleList(
             Coupling(latent_dim, width, moves_first=index % 2 == 1, num_amounts=num_amounts)
             for index in range(num_couplings)
@@ -234,8 +233,8 @@ class RealNVP(Prior):
         """log p(z), nats, (...,), for latents (..., D): the change of variables. Dinh et al. 2017, eq. 3.
 
         Args:
-            z: of the images, (..., D).
-            amounts: how these were distorted, (B, A), the last batch dimension of z; `None` for not at all.
+            z: (B, D) or (S, B, D) if there are amounts.
+            amounts: how the images of z were distorted, (B, A); `None` for not at all.
         """
         eps, log_det = self.to_noise(z, amounts)
         return standard_normal_log_density(eps) + log_det

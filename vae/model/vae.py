@@ -1,6 +1,7 @@
 """The variational autoencoder: q(z|x), p(z) and p(x|z) in one module (Kingma & Welling 2014).
 
-Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim, S samples or steps.
+Shapes: B batch, C channels, H height, W width, P pixels (C·H·W), D latent_dim, S samples or steps, A amounts of a
+distortion.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class VAE(nn.Module):
         num_pseudo_inputs: number of mixture components of `vamp`.
         num_couplings: number of layers of `flow`.
         prior_width: width of the hidden layers in `flow`.
-        augment_labels: whether `flow` can be told how an image was distorted.
+        augment_labels: whether `flow` can be conditioned on how an image was distorted.
         mixer_blocks: of a `mixer`.
         patch_width: features of each patch in a `mixer`.
         mixture_components: of every patch of binary pixels, for `bce` and not `conv`; 1 makes pixels independent.
@@ -223,10 +224,10 @@ class VAE(nn.Module):
     def sampled_kl(self, output: VAEOutput, amounts: Tensor | None = None) -> Tensor:
         """log q(z|x) - log p(z) at the samples z, an unbiased estimate of the KL, nats per image, (B,) or (S, B).
 
-        Where `amounts` (B, A) tell how the images were distorted, the prior is that of images so distorted.
+        `amounts` (B, A) condition the prior on how the images were distorted.
         """
-        told = () if amounts is None else (amounts,)
-        return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z, *told)
+        condition = () if amounts is None else (amounts,)
+        return gaussian_log_density(output.z, output.mu, output.logvar) - self.prior.log_prob(output.z, *condition)
 
     @torch.no_grad()
     def sample(

@@ -92,7 +92,7 @@ def _steps(module: nn.Module, weights: Weights) -> list[Step]:
         case RealNVP():
             return [{"op": "flow", "couplings": in_turn(*module.couplings)}]
         case Coupling():
-            body = in_turn(module.body, module.head)
+            body = in_turn(module.body, module.head)  # without `from_amounts`: the page has undistorted images
             return [{"moves_first": module.moves_first, "cut": module.cut, "limit": SCALE_LIMIT, "body": body}]
         case ConvEncoder() | ConvDecoder():
             raise _UnknownLayerError("is convolutional, which takes a page too long to run while the pointer moves")

@@ -24,7 +24,7 @@ def train_epoch(
     generator: torch.Generator,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
-    """Minimise recon + beta · KL over every image once, in an order drawn from `generator`.
+    """Minimise the `Objective` over every image once, in an order drawn from `generator`.
 
     Args:
         step: the model, and all that moves its weights; its config sets batch size and schedules.

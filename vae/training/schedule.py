@@ -12,7 +12,7 @@ from vae.config import Config
 
 
 class Phase(NamedTuple):
-    """What holds for a whole epoch: how its images are distorted, and the posterior samples of each; 0 for none."""
+    """What holds for a whole epoch: how strongly images are distorted (0: not), and posterior samples per image."""
 
     augment: float
     num_samples: int

@@ -1,6 +1,6 @@
 """A training step: the loss of a batch, its gradient, and the update of the weights.
 
-Shapes: B batch, C channels, H height, W width, D latent_dim, S samples.
+Shapes: B batch, C channels, H height, W width, D latent_dim, S samples, A amounts of a distortion.
 """
 
 from __future__ import annotations
@@ -79,14 +79,15 @@ class TrainingStep:
             current: what holds in this epoch.
         """
         shard, noise = self.processes.shard, partial(torch.randn, generator=generator, device=x.device)
-        amounts = x.new_zeros(len(x), NUM_AMOUNTS)
+        amounts = x.new_zeros(len(x), NUM_AMOUNTS)  # as long as nothing is distorted: a compiled step has one form
         if current.augment:
             amounts = current.augment * shard(noise(NUM_AMOUNTS, size), dim=1).T.contiguous()
             x = distort(x, amounts)
         if self.config.binarize == "dynamic":  # five times as fast as torch.bernoulli
             x = (shard(torch.rand(size, *x.shape[1:], generator=generator, device=x.device)) < x).to(x.dtype)
         samples = [current.num_samples] if current.num_samples > 1 else []
-        return Batch(x, y, shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous(), amounts)
+        eps = shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous()
+        return Batch(x, y, eps, amounts if self.config.augment_labels else None)
 
     def __call__(self, batch: Batch, *, size: int, lr: float, beta: float, number: int, watch: Watch) -> None:
         """Update the weights by a batch.
