@@ -16,7 +16,7 @@ from vae import Trained, open_run
 from vae.config.options import COMMANDS
 from vae.data.datasets import load_splits
 from vae.data.errors import DataError
-from vae.data.pixels import to_pixels
+from vae.data.pixels import draw_once, to_pixels
 from vae.evaluation.elbo import posterior
 from vae.system.errors import UsageError
 
@@ -88,11 +88,13 @@ def test_where_data_is_fetched_again_the_flag_that_spares_it_is_named(finished_r
 
 
 def test_a_split_that_was_not_held_out_is_refused(tmp_path, no_finish):
-    assert run_main(tmp_path, "--run_name", "x", "--num_epochs", "1", "--binarize", "dynamic") == 0
+    assert run_main(tmp_path, "--run_name", "x", "--num_epochs", "1", "--binarize", "dynamic", "--seed", "1") == 0
     trained = open_run(tmp_path / "outputs/x")
     with pytest.raises(UsageError, match="held out no images"):
         trained.split("val")
     assert set(trained.split("train").images.unique().tolist()) == {0, 255}
+    drawn = draw_once(trained.splits.train, seed=0)  # whatever the run's seed, as `evaluate` draws them
+    assert torch.equal(trained.split("train").images, drawn.images)
     assert trained.protocol == "dynamically binarised, test images drawn once with seed 0"
 
 

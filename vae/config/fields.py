@@ -74,6 +74,10 @@ class Fields:
     num_pseudo_inputs: int = model_knob(500, "vamp: number of learned images", low=1, high=100_000)
     num_couplings: int = model_knob(6, "flow: number of coupling layers", low=1, high=256)
     prior_width: int = model_knob(256, "flow: width of each coupling's hidden layers", low=1, high=65536)
+    augment_labels: bool = model_knob(
+        False,
+        "flow: condition it on how --augment distorted an image; scores and samples are of undistorted ones",
+    )
     mixer_blocks: int = model_knob(1, "mixer: blocks in which patches exchange features", low=0, high=1000)
     patch_width: int = model_knob(96, "mixer: features of each patch", low=1, high=65536)
     mixture_components: int = model_knob(
@@ -125,9 +129,6 @@ class Fields:
     )
     augment: float = training_knob(
         0.0, "strength of random shifts and distortions of the training images", low=0, high=10
-    )
-    augment_labels: bool = training_knob(
-        False, "condition a flow prior on how each image was distorted; scores and samples are of undistorted ones"
     )
     augment_until: float = training_knob(1.0, "fraction of the run that --augment lasts", above=0, high=1)
     seed: int = training_knob(0, "seed of the weights, the batches and the noise", low=0, high=SEED_MAX)

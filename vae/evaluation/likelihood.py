@@ -22,7 +22,7 @@ from vae.data.splits import Split
 from vae.evaluation.elbo import EVAL_SEED
 from vae.model.linear import scoring
 from vae.model.losses import Terms, gaussian_kl, gaussian_log_density
-from vae.model.vae import VAE
+from vae.model.vae import VAE, reparameterize
 from vae.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 100, 50  # size of a block of noise: changing it changes the noise
@@ -106,7 +106,7 @@ class _Block:
 
     def add(self, eps: Tensor) -> None:
         """Add the samples z = mu + sigma · eps, eps (S, B, D)."""
-        z = self.mu + torch.exp(0.5 * self.logvar) * eps.to(self.mu.device)
+        z = reparameterize(self.mu, self.logvar, eps.to(self.mu.device))
         chunks = [self.model.recon(self.model.logits(chunk, self.y), self.x) for chunk in z.split(self.chunk)]
         recon = torch.cat(chunks).double()  # (S, B)
         kl = (gaussian_log_density(z, self.mu, self.logvar) - self.model.prior.log_prob(z)).double()

@@ -15,7 +15,7 @@ from vae.config.config import Config, stored_config
 from vae.config.knobs import check_choice
 from vae.data.datasets import load_splits, would_download
 from vae.data.errors import DataError
-from vae.data.pixels import draw_once
+from vae.data.pixels import BINARIZE_SEED, draw_once
 from vae.data.prepare import prepare
 from vae.data.splits import Split, Splits
 from vae.model.build import model_from_state
@@ -109,7 +109,7 @@ class Opened:
         if split is None:
             raise UsageError(f"split {name}: this run held out no images (--val_split)")
         if name == "train" and self.config.binarize == "dynamic":
-            return draw_once(split, seed=self.config.seed)
+            return draw_once(split, seed=BINARIZE_SEED)
         return split
 
     @cached_property

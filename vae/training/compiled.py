@@ -31,7 +31,7 @@ CPU: dict[str, Any] = {
 DISABLERS = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 # Loggers that warn of missing CUDA on machines without a GPU, and print a traceback where there is no compiler.
 TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.scheduler")
-WORTH_STEPS = 8000  # in a run: compiling takes 4 to 10 s and saves about a millisecond of a small step
+WORTH_STEPS = 8000  # in a run: compiling takes 2 to 8 s and saves about a millisecond of a small step
 
 
 class CompileError(UserError):
