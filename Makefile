@@ -40,9 +40,9 @@ notebooks:
 results:
 	python benchmarks/results.py
 
-# The best likelihoods, three seeds: about twelve hours on two cores. Writes results.json and docs/likelihoods.md.
+# The best likelihoods, three seeds: some eighteen hours on two cores. Writes results.json and docs/likelihoods.md.
 record:
-	python benchmarks/results.py --presets quick record record-standard
+	python benchmarks/results.py --presets quick record record-mixer record-standard
 
 # Training speed against the usual script and the machine's matrix products, and of several processes; leave the machine
 # alone meanwhile.
