@@ -43,6 +43,7 @@ results:
 # The best likelihoods, three seeds: some eighteen hours on two cores. Writes results.json and docs/likelihoods.md.
 record:
 	python benchmarks/results.py --presets quick record record-mixer record-standard
+	python benchmarks/time_to_quality.py
 
 # Training speed against the usual script and the machine's matrix products, and of several processes; leave the machine
 # alone meanwhile.

@@ -95,9 +95,9 @@ DESCRIPTIONS = {
     "mlp-32d-tuned": "mlp-32d with a better recipe, at the same size and length",
     "mlp-20d-tuned": "mlp-20d with a better recipe, at the same size and length",
     "quick": "a good likelihood in about 8 minutes of two CPU cores: a learned prior, and patches as mixtures",
-    "record": "the best likelihood: dense nets and a learned prior; about 45 minutes of two CPU cores",
+    "record": "the best likelihood of dense nets: a learned prior; about 45 minutes of two CPU cores",
     "record-mixer": "fewer dense layers, then a mixer block and a last layer that all patches share; patches as "
-    "mixtures; the ELBO before the DReG bound",
+    "mixtures; the ELBO before the DReG bound; about an hour of two CPU cores",
     "record-standard": "record with the standard normal prior, in less time",
 }
 
