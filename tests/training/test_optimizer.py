@@ -3,6 +3,7 @@ import torch
 
 from vae.config.presets import configure
 from vae.model.build import build_model
+from vae.system.errors import UsageError
 from vae.training.optimizer import build_optimizer, restore_optimizer
 
 
@@ -14,6 +15,13 @@ def test_the_optimizer_is_the_one_that_was_asked_for():
         assert (group["lr"], group["weight_decay"]) == (0.003, decay)
         assert type(build_optimizer(config, model)) is kind
         assert sum(p.numel() for p in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_model_whose_weights_are_all_frozen_is_refused():
+    config = configure({})
+    model = build_model(config, image_shape=(1, 28, 28), num_classes=10).requires_grad_(False)
+    with pytest.raises(UsageError, match="all weights are frozen"):
+        build_optimizer(config, model)
 
 
 @pytest.mark.parametrize("arch", ["mlp", "conv"])

@@ -19,7 +19,8 @@ def check_model(config: Fields) -> None:
     if config.prior == "vamp" and config.conditional:
         raise UsageError("--prior vamp has pseudo-inputs without a class: use flow or standard with --conditional")
     if config.augment_labels and config.prior != "flow" and not config.nets:
-        raise UsageError("--augment_labels conditions a flow prior on distortions: give --prior flow and --augment 0.5")
+        fix = "give --prior flow, or --no_augment_labels"
+        raise UsageError(f"--augment_labels conditions a flow prior on distortions: {fix}")
     if config.prior == "flow" and config.latent_dim < 2:
         raise UsageError("--prior flow couples latents: it needs --latent_dim 2 or more")
 

@@ -8,13 +8,20 @@ import torch
 
 from vae.config import Config
 from vae.model.vae import VAE
+from vae.system.errors import UsageError
 
 MEANS = ("exp_avg", "exp_avg_sq")  # Adam's running means, of the shape of a weight
 
 
 def build_optimizer(config: Config, model: VAE) -> torch.optim.Optimizer:
-    """Fused Adam or AdamW over all parameters that are not frozen."""
+    """Fused Adam or AdamW over all parameters that are not frozen.
+
+    Raises:
+        UsageError: all of them are.
+    """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not weights:
+        raise UsageError("all weights are frozen, as an opened run's are: call model.requires_grad_() first")
     fused = weights[0].device.type != "mps"
     if config.optimizer == "adam":
         return torch.optim.Adam(weights, lr=config.lr, fused=fused)
