@@ -40,7 +40,8 @@ notebooks:
 results:
 	python benchmarks/results.py
 
-# The best likelihoods, three seeds: some eighteen hours on two cores. Writes results.json and docs/likelihoods.md.
+# The best likelihoods, three seeds: some eighteen hours on two cores. Writes results.json and docs/likelihoods.md,
+# and draws outputs/gallery/time_to_quality.png.
 record:
 	python benchmarks/results.py --presets quick record record-mixer record-standard
 	python benchmarks/time_to_quality.py

@@ -52,7 +52,7 @@ PUBLISHED = [
     ("gated VAE", "Exemplar", "82.09 ± 0.18", "Norouzi et al. 2020"),
     ("*two stochastic layers*: HVAE", "Exemplar", "81.22", "Norouzi et al. 2020"),
     ("*several stochastic layers*: Discrete VAE", "RBM", "80.15", "Rolfe 2017"),
-    ("*convolutional*: ResNet VAE, IAF posterior", "standard", "79.10", "Kingma et al. 2016"),
+    ("*convolutional*: ResNet VAE, IAF posterior", "–", "79.10", "Kingma et al. 2016"),
     ("*convolutional*: ResNet VAE", "RealNVP", "78.49", "Xu et al. 2019"),
     ("*convolutional, hierarchical*: NVAE", "learned", "78.01", "Vahdat & Kautz 2020"),
     ("*convolutional, hierarchical*: CR-NVAE", "learned", "76.93", "Sinha & Dieng 2021"),

@@ -5,13 +5,12 @@ python benchmarks/time_to_quality.py  # outputs/gallery/time_to_quality.png
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 from results import ROOT, SCORED, Entry, load
 
-from vae.plots.canvas import COLORS, FAINT, new_figure, save_figure, styled
+from vae.plots.canvas import COLORS, new_figure, save_figure, styled
 
 PICTURE = ROOT / "outputs" / "gallery" / "time_to_quality.png"
 HIGHEST = 90  # nats: what an untrained model has is left out
@@ -23,20 +22,19 @@ def draw(entries: list[Entry], path: Path) -> None:
     subtitle = "dynamically binarised MNIST, 10,000 test images · compiling and scoring left out"
     figure = new_figure(7.5, 4.2, "Minus the ELBO against minutes of training", subtitle)
     axes = figure.add_subplot()
-    presets = [preset for preset in SCORED if any(entry["preset"] == preset for entry in entries)]
-    colors = dict(zip(presets, itertools.cycle(COLORS[1:]), strict=False))
+    colors = dict(zip(SCORED, COLORS[1:], strict=False))
     for entry in entries:
+        color = colors[entry["preset"]]
         minutes, losses = zip(*(point for point in entry["curve"] if point[1] < HIGHEST), strict=True)
-        axes.plot(minutes, losses, color=colors[entry["preset"]], linewidth=1.4)
+        axes.plot(minutes, losses, color=color, linewidth=1.4)
         text = f"{entry['preset']}, {entry['device']}"
         if "final_eval" in entry:
             text += f"\nNLL {entry['final_eval']['test']['nll']['mean']:.2f}"
-        place: dict[str, Any] = {"xytext": (0, -5), "textcoords": "offset points", "ha": "right", "va": "top"}
-        axes.annotate(text, (minutes[-1], losses[-1]), color=colors[entry["preset"]], fontsize=8.5, **place)
+        below: dict[str, Any] = {"xytext": (0, -5), "textcoords": "offset points", "ha": "right", "va": "top"}
+        axes.annotate(text, (minutes[-1], losses[-1]), color=color, fontsize=8.5, **below)
     axes.set(xlabel="minutes of training", ylabel="minus the ELBO, nats per image", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(visible=True)
-    axes.tick_params(which="minor", colors=FAINT)
     axes.margins(y=0.15)  # room for the names below the curves' ends
     save_figure(figure, path)
 

@@ -59,7 +59,8 @@ DREG: dict = {
     **{"kl_warmup_epochs": 3.0, "grad_clip": 0.1},
 }
 RECORD: dict = {
-    **{**DREG, "block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8, "augment_labels": True},
+    **DREG,
+    **{"block": "residual", "prior": "flow", "num_couplings": 2, "prior_width": 8, "augment_labels": True},
 }
 CORRELATED: dict = {"latent_dim": 3, "tc_weight": 6.0, "num_samples_train": 2}
 RECIPES = [

@@ -42,7 +42,7 @@ def _bernoulli_terms(logits: Tensor, x: Tensor) -> Tensor:
     """-log Bernoulli(x; sigmoid(logits)) of every pixel, nats.
 
     It equals `F.binary_cross_entropy_with_logits`, but has log(1 + y) in place of log1p(y), which PyTorch 2.14 computes
-    on a CPU 20 times as slowly. The rounding error is 6e-8 nats at most.
+    on a CPU 20 times as slowly. That costs a precision of 6e-8 nats at most.
     """
     x, size = x.expand_as(logits), logits.abs()
     return (0.5 - x) * logits + 0.5 * size + torch.log(1 + torch.exp(-size))

@@ -79,15 +79,17 @@ class TrainingStep:
             current: what holds in this epoch.
         """
         shard, noise = self.processes.shard, partial(torch.randn, generator=generator, device=x.device)
-        amounts = x.new_zeros(len(x), NUM_AMOUNTS)  # as long as nothing is distorted: a compiled step has one form
+        amounts, has_labels = None, self.config.augment_labels
         if current.augment:
             amounts = current.augment * shard(noise(NUM_AMOUNTS, size), dim=1).T.contiguous()
             x = distort(x, amounts)
+        elif has_labels:
+            amounts = x.new_zeros(len(x), NUM_AMOUNTS)  # not None: the compiled step of distorted images goes on
         if self.config.binarize == "dynamic":  # five times as fast as torch.bernoulli
             x = (shard(torch.rand(size, *x.shape[1:], generator=generator, device=x.device)) < x).to(x.dtype)
         samples = [current.num_samples] if current.num_samples > 1 else []
         eps = shard(noise(*samples, size, self.model.latent_dim), dim=-2).contiguous()
-        return Batch(x, y, eps, amounts if self.config.augment_labels else None)
+        return Batch(x, y, eps, amounts if has_labels else None)
 
     def __call__(self, batch: Batch, *, size: int, lr: float, beta: float, number: int, watch: Watch) -> None:
         """Update the weights by a batch.
