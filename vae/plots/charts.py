@@ -82,15 +82,13 @@ def scatter_figure(
 
 
 def _draw_circles(axes: Axes) -> None:
-    """Draw one and two standard deviations of a standard normal prior over the points, with their names."""
+    """Draw one and two standard deviations of a standard normal prior over the points, and say so above the frame."""
     halo: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
-    box = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
     for radius in (1, 2):
         circle = Circle((0, 0), radius, fill=False, color=INK, linewidth=1, linestyle=(0, (5, 4)), zorder=3)
         circle.set_path_effects(halo)
         axes.add_patch(circle)
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "zorder": 4, "bbox": box}
-        axes.text(0, -radius, f"{radius}σ of the prior", **style)
+    axes.set_title("dashed: 1σ and 2σ of the prior", loc="right", fontsize=8)
 
 
 def _make_square(axes: Axes, points: np.ndarray, *, circles: bool, limit: float | None) -> None:
